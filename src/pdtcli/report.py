@@ -1,0 +1,240 @@
+"""What the pipeline tells of itself: events while it works, and rows that answer a question.
+
+Plain data without behaviour, so that the command line, a notebook and a log can each render the same facts their own
+way. Nothing here imports the rest of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+__all__ = (
+    "Counts",
+    "Event",
+    "Finished",
+    "Launched",
+    "Observer",
+    "PlanRow",
+    "Problem",
+    "QuotaRow",
+    "Reason",
+    "Removal",
+    "Report",
+    "RepositoryRow",
+    "State",
+    "Stopping",
+    "Surveyed",
+    "TaskRow",
+    "TraceRow",
+    "Verdict",
+)
+
+
+class State(Enum):
+    """Where a job stands in a task: its name, the symbol and the style a renderer may show it with."""
+
+    WAITING = ("waiting", "·", "dim")
+    READY = ("ready", "○", "cyan")
+    LIVE = ("live", "▶", "yellow")
+    DONE = ("done", "✓", "green")
+    FAILED = ("failed", "✗", "red")
+
+    def __init__(self, word: str, symbol: str, style: str) -> None:
+        self.word = word
+        self.symbol = symbol
+        self.style = style
+
+    def __str__(self) -> str:
+        return self.word
+
+
+# ---- events -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A job was started."""
+
+    task: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A job ended and was collected; `record` is what its `done` or `failed` repository now holds."""
+
+    task: str
+    job: str
+    success: bool
+    record: Mapping[str, Any]
+
+    @property
+    def why(self) -> str:
+        """One phrase on how the job ended, such as `exit status 3`, `SIGKILL`, `lost` or `ValueError('x')`."""
+        record = self.record
+        if self.success:
+            return "done"
+        if record.get("reason"):
+            return str(record["reason"])
+        if record.get("exception"):
+            return str(record["exception"])
+        if record.get("signal"):
+            return str(record["signal"])
+        if record.get("return_code") is not None:
+            return f"exit status {record['return_code']}"
+        return "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A task or a job could not be worked on; the rest of the cycle went on."""
+
+    task: str | None
+    job: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many jobs of a task stand where, and how many each linked repository holds."""
+
+    task: str
+    disabled: bool = False
+    waiting: int = 0
+    ready: int = 0
+    live: int = 0
+    done: int = 0
+    failed: int = 0
+    links: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """All repositories were listed; the counts are the truth until the next event."""
+
+    counts: Sequence[Counts]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A run was asked to stop: nothing more is launched; `live` jobs run on, or are being cancelled."""
+
+    live: int
+    cancel: bool
+
+
+Event = Launched | Finished | Problem | Surveyed | Stopping
+Observer = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What one tick or run did."""
+
+    launched: int = 0
+    done: int = 0
+    failed: int = 0
+    problems: int = 0
+    live: int = 0
+    waiting: int = 0
+    ready: int = 0
+    failed_before: int = 0
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return not (self.launched or self.done or self.failed or self.problems)
+
+
+# ---- rows ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRow:
+    """One repository as a task links it: `name` is TASK.LINK, `where` its repr without the brackets."""
+
+    name: str
+    kind: str
+    role: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One task."""
+
+    name: str
+    kind: str
+    disabled: bool
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What one link says about a job: `holds` is true where it alone keeps the job from starting."""
+
+    link: str
+    rule: str
+    present: bool
+    holds: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Where a job stands in a task, in one sentence and link by link."""
+
+    task: str
+    job: str
+    state: State
+    summary: str
+    reasons: Sequence[Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """What a cycle would do with one job: start it, or leave it for `reason`."""
+
+    task: str
+    job: str
+    starts: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRow:
+    """One resource of one quota; `limit` and `free` are None where it is unlimited. CPUs, bytes, launches."""
+
+    quota: str
+    resource: str
+    limit: Decimal | None
+    used: Decimal
+    free: Decimal | None
+    by_task: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One key that was, or would be, deleted."""
+
+    repository: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One link of one task, and which of the traced jobs it holds."""
+
+    task: str
+    link: str
+    role: str
+    job: str
+    present: bool
+    state: State | None
