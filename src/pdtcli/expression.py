@@ -1,9 +1,9 @@
 """Set expressions over repositories, such as `count.books - count.done`, parsed without `eval`.
 
-The operators are those of Python's sets with Python's precedence: `-` binds tightest, then `&`, `^` and `|`, each from left
-to right, and parentheses group. A name is TASK.LINK, and since a task may itself be called `a-b` or `a.b`, the text alone
-does not say where a name ends: the tokenizer is given the known names. It takes the longest one that fits, and where
-that leads nowhere, the only way of reading the `-` signs that makes sense.
+The operators are those of Python's sets with Python's precedence: `-` binds tightest, then `&`, `^` and `|`, each from
+left to right, and parentheses group. A name is TASK.LINK; since a task may itself be called `a-b` or `a.b`, the text
+alone does not say where a name ends: the tokenizer is given the known names. It takes the longest one that fits, and
+where that leads nowhere, the only way of reading the `-` signs that makes sense.
 
 Parser and evaluator keep their own stacks, so that nesting is limited by memory and not by Python's recursion.
 """

@@ -1,0 +1,121 @@
+"""Observers of a cycle: one that puts what happens into the log, and one that counts it.
+
+Both do next to nothing per event, since a run may see thousands of them a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from ..report import Event, Finished, Launched, Observer, Problem, Report, Surveyed
+
+__all__ = ("EventLog", "Tally", "both", "duration", "summary")
+
+_log = logging.getLogger("pdtcli.cli")
+
+
+class EventLog:
+    """Logs what happens: a job that failed and a problem as warnings, what went well for `-v`.
+
+    :param launched: the level for a job's start; in a long run it is detail, in a tick news.
+    """
+
+    def __init__(self, launched: int = logging.INFO) -> None:
+        self.launched = launched
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Launched(task, job):
+                self._tell(self.launched, "launched", task, job, f"{task} {job} started")
+            case Finished(task, job, True):
+                self._tell(logging.INFO, "done", task, job, f"{task} {job} done{_took(event)}")
+            case Finished(task, job):
+                self._tell(logging.WARNING, "failed", task, job, f"{task} {job} failed: {event.why}")
+            case Problem(task, job, message):
+                where = " ".join(filter(None, (task, job)))
+                self._tell(logging.WARNING, "problem", task, job, f"{where}: {message}" if where else message)
+
+    def _tell(self, level: int, event: str, task: str | None, job: str | None, text: str) -> None:
+        if _log.isEnabledFor(level):
+            _log.log(level, "%s", text, extra={"pdt": {"event": event, "task": task, "job": job}})
+
+
+class Tally:
+    """Counts what a run finished, and remembers what failed before it began."""
+
+    def __init__(self) -> None:
+        self.failed: Counter[str] = Counter()
+        self.failed_before: dict[str, int] = {}
+        self._surveyed = False
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Finished(task, _, False):
+                self.failed[task] += 1
+            case Surveyed(counts) if not self._surveyed:
+                self._surveyed = True
+                self.failed_before = {count.task: count.failed for count in counts if count.failed}
+
+
+def both(*observers: Observer) -> Observer:
+    """One observer that tells several."""
+
+    def observe(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return observe
+
+
+def summary(report: Report, tally: Tally) -> list[str]:
+    """What a run did, in one or two lines."""
+    parts = []
+    if report.done:
+        parts.append(f"{report.done} done")
+    if report.failed:
+        parts.append(f"{report.failed} failed")
+    if report.problems:
+        parts.append(_plural(report.problems, "problem"))
+    ended = report.done + report.failed
+    if ended:
+        rate = f", {ended / report.seconds:.3g} a second" if report.seconds >= 1 else ""
+        first = f"{', '.join(parts)} in {duration(report.seconds)}{rate}"
+    elif report.launched:
+        first = ", ".join([f"{report.launched} started", *parts])
+    else:
+        first = ", ".join(["nothing to do", *parts])
+    left = [f"{number} {word}" for number, word in ((report.live, "live"), (report.ready, "ready")) if number]
+    if report.waiting:
+        left.append(f"{report.waiting} waiting")
+    lines = [f"{first}; left: {', '.join(left)}" if left else first]
+    failed = tally.failed + Counter(tally.failed_before)
+    if failed:
+        names = ", ".join(f"{task} {number}" for task, number in sorted(failed.items()))
+        before = "" if tally.failed else " earlier"
+        task = sorted(failed)[0] if len(failed) == 1 else "TASK"
+        lines.append(f"failed{before}: {names}; run them again with 'pdt task retry {task} --all'")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def _took(event: Finished) -> str:
+    seconds = event.record.get("duration")
+    return f" ({duration(seconds)})" if isinstance(seconds, (int, float)) else ""
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -1,0 +1,166 @@
+"""The commands about the whole pipeline: `tick`, `run`, `status` and `trace`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ExitCode, PdtError
+from ..report import Event, Report, Stopping
+from . import options
+from .context import Cli
+from .options import DryRun, Jobs, Tasks, command
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+__all__ = ("app",)
+
+app = options.group("The whole pipeline.")
+
+
+@command(
+    app,
+    "tick",
+    example="""
+    pdt tick --dry-run
+    * * * * *  cd /data/books && pdt tick --log-file tick.log
+    """,
+)
+def tick(
+    cli: Cli,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long for another tick that is at work."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> int:
+    """One cycle: collect the jobs that have ended, then start those that are ready, within the quotas.
+
+    Silent when nothing is wrong, so that cron has nothing to mail. Leaves with 1 when a job failed, and with 75 when
+    another tick is at work.
+    """
+    if dry_run:
+        return _plan(cli)
+    from .events import EventLog
+
+    report = cli.open().tick(observer=EventLog(), wait=wait)
+    if cli.out.structured:
+        cli.out.data(report)
+    return ExitCode.FAILED if report.failed or report.problems else ExitCode.DONE
+
+
+@command(
+    app,
+    "run",
+    example="""
+    pdt run
+    pdt run --timeout 3600 --log-file run.log
+    """,
+)
+def run(
+    cli: Cli,
+    forever: Annotated[bool, typer.Option("--forever", help="Go on when nothing is left, and wait for more.")] = False,
+    launch_once: Annotated[
+        bool, typer.Option("--launch-once", help="Start what is ready now, wait for its end, and leave.")
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Leave after so long.")
+    ] = None,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="On Ctrl-C, cancel the live jobs instead of leaving them to run on.")
+    ] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No live display.")] = False,
+    dry_run: DryRun = False,
+) -> int:
+    """Cycles until nothing is left to do.
+
+    Ctrl-C stops the launching and leaves; what is running goes on, and the next cycle collects it. Leaves with 1 when
+    a job failed, now or earlier.
+    """
+    if dry_run:
+        return _plan(cli)
+    from .events import EventLog, Tally, both, summary
+
+    pipeline = cli.open()
+    tally = Tally()
+    display = None if no_progress else _display(cli)
+    shown: AbstractContextManager[Any] = display if display is not None else nullcontext()
+    watchers = [tally, EventLog(launched=logging.DEBUG), _announce(cli), *filter(None, [display])]
+    try:
+        with shown:
+            report = pipeline.run(
+                forever=forever, launch_once=launch_once, timeout=timeout, cancel=cancel, observer=both(*watchers)
+            )
+    except TimeoutError as error:
+        raise PdtError(f"not all was done within {timeout:g} s; 'pdt run' goes on from here") from error
+    for line in summary(report, tally):
+        cli.say(line)
+    if cli.out.structured:
+        cli.out.data(report)
+    return _outcome(report)
+
+
+@command(
+    app,
+    "status",
+    example="""
+    pdt status
+    watch -n 5 pdt status -o table
+    """,
+)
+def status(cli: Cli, tasks: Tasks = None) -> None:
+    """Show how many jobs stand where, task by task, and how many each linked repository holds."""
+    from . import views
+
+    views.status(cli.out, cli.open().status(tasks or ()))
+
+
+@command(app, "trace", example="pdt trace emma persuasion")
+def trace(cli: Cli, jobs: Jobs) -> None:
+    """Show the way of jobs through the tasks: how far each has come, and which repositories hold it."""
+    from . import views
+
+    views.trace(cli.out, cli.open().trace(jobs or ()))
+
+
+def _plan(cli: Cli) -> int:
+    from . import views
+
+    views.plan(cli.out, cli.open().plan())
+    return ExitCode.DONE
+
+
+def _display(cli: Cli) -> Any:
+    """The live display where there is a screen for it."""
+    if cli.settings.quiet or not sys.stderr.isatty():
+        return None
+    from .progress import Display
+
+    return Display()
+
+
+def _announce(cli: Cli) -> Any:
+    """An observer that says at once what an interruption does."""
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Stopping):
+            if not event.live:
+                what = "nothing is live"
+            elif event.cancel:
+                what = f"cancelling {event.live} live jobs"
+            else:
+                what = f"{event.live} live jobs run on, and the next cycle collects them"
+            cli.say(f"stopping: {what}; Ctrl-C again leaves at once")
+
+    return observe
+
+
+def _outcome(report: Report) -> int:
+    if report.interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED if report.failed or report.problems or report.failed_before else ExitCode.DONE
