@@ -71,7 +71,7 @@ def execute(
     except OSError as error:
         # What was still in the buffer could not be written, to a full disk for instance.
         _drop_output()
-        _tell(f"standard output: {error.strerror or error}")
+        _tell(f"the output could not be written: {error.strerror or error}")
         return 1
 
 
@@ -138,7 +138,7 @@ def _usage(error: Any) -> str:
     text = " ".join(error.format_message().split()).rstrip(".")
     text = text[:1].lower() + text[1:]
     context = getattr(error, "ctx", None)
-    return f"{text}; see '{context.command_path} --help'" if context is not None else text
+    return f"{text} (see '{context.command_path} --help')" if context is not None else text
 
 
 def _tell(text: str) -> None:

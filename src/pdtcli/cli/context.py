@@ -1,6 +1,7 @@
 """What a command's function gets: the settings in effect, the pipeline, the output, and a way to talk.
 
 Making a `Cli` acts on the common options, the log among them, so that it is in place before the user's module runs.
+The modules of commands import this one, also when a command is only completed, and so it imports what it needs later.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from . import logs
-from .options import Settings
-from .output import Output
-
 if TYPE_CHECKING:
     from ..facade import PipelineHandle
+    from .options import Settings
+    from .output import Output
 
 __all__ = ("Cli",)
 
@@ -23,6 +22,8 @@ class Cli:
     """One invocation of one command."""
 
     def __init__(self, settings: Settings) -> None:
+        from . import logs
+
         self.settings = settings
         logs.setup(settings)
 
@@ -35,6 +36,8 @@ class Cli:
     @cached_property
     def out(self) -> Output:
         """Where data goes."""
+        from .output import Output
+
         return Output(self.settings.format)
 
     def say(self, text: str) -> None:

@@ -19,21 +19,30 @@ class EventLog:
     """Logs what happens: a job that failed and a problem as warnings, what went well for `-v`.
 
     :param launched: the level for a job's start; in a long run it is detail, in a tick news.
+    :param most: after so many failures of one task, further ones are told as what goes well is: where everything fails
+        for one reason, the first few lines say it, and ten thousand more hide it.
     """
 
-    def __init__(self, launched: int = logging.INFO) -> None:
+    def __init__(self, launched: int = logging.INFO, most: int | None = None) -> None:
         self.launched = launched
+        self.most = most
+        self.failed: Counter[str] = Counter()
 
     def __call__(self, event: Event) -> None:
         match event:
             case Launched(task, job):
-                self._tell(self.launched, "launched", task, job, f"{task} {job} started")
+                self._tell(self.launched, "launched", task, job, f"{task}:{job} started")
             case Finished(task, job, True):
-                self._tell(logging.INFO, "done", task, job, f"{task} {job} done{_took(event)}")
+                self._tell(logging.INFO, "done", task, job, f"{task}:{job} done{_took(event)}")
             case Finished(task, job):
-                self._tell(logging.WARNING, "failed", task, job, f"{task} {job} failed: {event.why}")
+                self.failed[task] += 1
+                shown = self.most is None or self.failed[task] <= self.most
+                level = logging.WARNING if shown else logging.INFO
+                self._tell(level, "failed", task, job, f"{task}:{job} failed: {event.why}")
+                if self.most is not None and self.failed[task] == self.most + 1:
+                    _log.warning("%s has more jobs that fail; -v shows them all", task)
             case Problem(task, job, message):
-                where = " ".join(filter(None, (task, job)))
+                where = ":".join(filter(None, (task, job)))
                 self._tell(logging.WARNING, "problem", task, job, f"{where}: {message}" if where else message)
 
     def _tell(self, level: int, event: str, task: str | None, job: str | None, text: str) -> None:
@@ -95,6 +104,8 @@ def summary(report: Report, tally: Tally) -> list[str]:
         before = "" if tally.failed else " earlier"
         task = sorted(failed)[0] if len(failed) == 1 else "TASK"
         lines.append(f"failed{before}: {names}; run them again with 'pdt task retry {task} --all'")
+    elif report.failed_before:
+        lines.append(f"{report.failed_before} failed earlier; run them again with 'pdt task retry TASK --all'")
     return lines
 
 

@@ -202,7 +202,10 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         _sign(run, [context, *own, *_SHARED])
-        app.command(name, cls=Command, help=inspect.getdoc(function), epilog=inspect.cleandoc(example))(run)
+        page = inspect.getdoc(function) or ""
+        # Typer would cut the line for the list of commands in the middle of a sentence.
+        line = " ".join(page.partition("\n\n")[0].split())
+        app.command(name, cls=Command, help=page, short_help=line, epilog=inspect.cleandoc(example))(run)
         return run
 
     return decorate

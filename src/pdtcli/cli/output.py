@@ -17,6 +17,8 @@ from enum import Enum
 from itertools import islice
 from typing import IO, Any
 
+from ..errors import PdtError
+
 __all__ = ("Column", "Output", "escape", "jsonable")
 
 # Control characters, what turns the direction of writing, and bytes that are not text.
@@ -96,7 +98,12 @@ class Output:
         iterator = iter(lines)
         while chunk := list(islice(iterator, _CHUNK)):
             chunk.append("")
-            self.stream.write("\n".join(chunk))
+            try:
+                self.stream.write("\n".join(chunk))
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise PdtError(f"the output could not be written: {error.strerror}") from error
 
     def _columns(self, rows: Sequence[Any], columns: Sequence[Column]) -> None:
         cells = [[column.title or column.key for column in columns]]

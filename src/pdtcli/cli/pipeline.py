@@ -22,6 +22,8 @@ __all__ = ("app",)
 
 app = options.group("The whole pipeline.")
 
+SHOWN_FAILURES = 20
+
 
 @command(
     app,
@@ -90,7 +92,7 @@ def run(
     tally = Tally()
     display = None if no_progress else _display(cli)
     shown: AbstractContextManager[Any] = display if display is not None else nullcontext()
-    watchers = [tally, EventLog(launched=logging.DEBUG), _announce(cli), *filter(None, [display])]
+    watchers = [tally, EventLog(launched=logging.DEBUG, most=SHOWN_FAILURES), _announce(cli), *filter(None, [display])]
     try:
         with shown:
             report = pipeline.run(

@@ -57,14 +57,22 @@ class _Bar:
         else:
             self.failed += 1
 
-    def rate(self, now: float) -> float:
-        """Jobs a second of late."""
+    def pace(self, now: float) -> str:
+        """Jobs a second of late, and how long the rest will take at that."""
         samples = self.samples
+        if not self.live and self.ended == samples[-1][1]:
+            samples.clear()  # a pause says nothing about the pace
         samples.append((now, self.ended))
         while len(samples) > 2 and samples[1][0] <= now - WINDOW:
             samples.popleft()
         then, ended = samples[0]
-        return (self.ended - ended) / (now - then) if now > then else 0.0
+        left = self.waiting + self.ready + self.live
+        if self.disabled and left:
+            return "disabled"
+        if not left or self.ended == ended or now <= then:
+            return ""
+        rate = (self.ended - ended) / (now - then)
+        return f"{rate:.3g}/s  {duration(max(1, round(left / rate)))} left"
 
 
 class Display:
@@ -81,8 +89,9 @@ class Display:
         from rich.console import Console
         from rich.live import Live
 
+        self._console = Console(stderr=True, highlight=False)
         self._live = Live(
-            console=Console(stderr=True, highlight=False),
+            console=self._console,
             get_renderable=self._render,
             refresh_per_second=FRAMES_PER_SECOND,
             # What the user's functions print would tear the picture where both go to the same screen.
@@ -125,34 +134,30 @@ class Display:
 
         now = time.monotonic()
         grid = Table.grid(padding=(0, 1))
-        for justify in ("left", "left", "right", "left", "left", "left"):
+        for justify in ("left", "left", "right", "left", "left", "left", "left"):
             grid.add_column(justify=justify, no_wrap=True)
-        width = max(10, min(40, self._live.console.width - 62))
+        width = max(10, min(40, self._console.width - 70))
         # A dict that another thread adds to must not be walked through directly.
         for bar in list(self.bars.values()):
-            total = bar.total
-            ended = bar.done + bar.failed
-            rate = bar.rate(now)
-            left = total - ended
-            if bar.disabled and left:
-                pace = "disabled"
-            elif not left:
-                pace = ""
-            elif rate > 0:
-                pace = f"{rate:.3g}/s  {duration(left / rate)} left"
-            else:
-                pace = ""
             grid.add_row(
                 Text(bar.task, style="bold"),
                 _drawn(bar, width),
-                Text(f"{ended}/{total}"),
-                Text(f"{State.FAILED.symbol} {bar.failed}" if bar.failed else "", style=State.FAILED.style),
-                Text(f"{State.LIVE.symbol} {bar.live}" if bar.live else "", style=State.LIVE.style),
-                Text(pace, style="dim"),
+                Text(f"{bar.done + bar.failed}/{bar.total}"),
+                _counted(State.FAILED, bar.failed),
+                _counted(State.LIVE, bar.live),
+                _counted(State.WAITING, bar.waiting + bar.ready),
+                Text(bar.pace(now), style="dim"),
             )
-        clock = f"{duration(now - self.started)}{', stopping' if self.stopping else ''}"
-        grid.add_row(Text(""), Text(clock, style="dim"))
+        elapsed = round(now - self.started)
+        clock = [duration(elapsed)] if elapsed else []
+        grid.add_row(Text(""), Text(", ".join([*clock, "stopping"] if self.stopping else clock), style="dim"))
         return grid
+
+
+def _counted(state: State, number: int) -> Text:
+    from rich.text import Text
+
+    return Text(f"{state.symbol} {number}" if number else "", style=state.style)
 
 
 def _drawn(bar: _Bar, width: int) -> Text:

@@ -137,7 +137,7 @@ def rm(
     with cli.open() as pipeline:
         if (recursive or everything) and not (dry_run or yes) and cli.interactive:
             found = pipeline.remove(target, chosen, recursive=recursive, dry_run=True)
-            examples = ", ".join(f"{removal.repository} {removal.job}" for removal in found[:3])
+            examples = ", ".join(f"{removal.repository}:{removal.job}" for removal in found[:3])
             more = ", …" if len(found) > 3 else ""
             if found and not cli.ask(f"delete {len(found)} values ({examples}{more})?"):
                 cli.say("nothing was deleted")

@@ -153,7 +153,8 @@ def retry(cli: Cli, task: TaskName, jobs: Jobs = None, everything: All = False, 
     """Forget that jobs failed, so that the next cycle runs them again."""
     from . import views
 
-    views.job_rows(cli.out, task, cli.open().task(task).retry(named(jobs, everything), dry_run=dry_run))
+    chosen = named(jobs, everything)
+    views.job_rows(cli.out, task, cli.open().task(task).retry(chosen, dry_run=dry_run))
 
 
 class _Flushed(io.RawIOBase):
