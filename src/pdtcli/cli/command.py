@@ -92,8 +92,8 @@ def _metavar(param: Any) -> str:
 def _lighten(param: Any) -> None:
     """Let `param` convert its values without pydantic where its type is a simple one.
 
-    Typer from 0.26 on builds a pydantic adapter for every parameter of every command, also of those not given, and the
-    import of pydantic alone takes 70 ms. Older versions have no such attribute and are left as they are.
+    Recent versions of Typer build a pydantic adapter for every parameter of a command, also of those not given, and the
+    import of pydantic alone takes 70 ms. Earlier ones have no such attribute and are left as they are.
     """
     if getattr(param, "_runtime_param", ...) is None:
         annotation = param.type_descriptor.annotation

@@ -1,0 +1,139 @@
+"""Files and directories that appear complete or not at all.
+
+A value is made under a hidden temporary name beside its place and then renamed. The temporary name tells which process
+makes it, so that what a killed one left behind is known for litter, and swept, by whoever next lists the directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import PdtError
+from .host import boot_id, hostname, is_alive, process_start
+
+__all__ = ("PREFIX", "create", "remove_tree", "replace", "sweep", "temporary_name")
+
+PREFIX = ".pdt-"
+"""How every temporary name begins."""
+
+FOREIGN_AGE = 24 * 3600.0
+"""Seconds after which a temporary file of another host, which cannot be asked, counts as litter."""
+
+_NAME = re.compile(r"\.pdt-(?P<host>.*)-(?P<boot>[0-9a-f]*)-(?P<pid>\d+)-(?P<start>\d+)-\d+")
+_serial = itertools.count()
+_owner: tuple[int, str] | None = None
+
+
+def temporary_name() -> str:
+    """A fresh hidden name that tells its maker: host, boot, process and start time."""
+    global _owner
+    pid = os.getpid()
+    if _owner is None or _owner[0] != pid:  # a forked worker is another maker
+        _owner = (pid, f"{PREFIX}{hostname()}-{boot_id()[:8]}-{pid}-{process_start(pid) or 0}")
+    return f"{_owner[1]}-{next(_serial)}"
+
+
+def _is_litter(name: str, directory: str) -> bool:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return False
+    if match["host"] == hostname():
+        return match["boot"] != boot_id()[:8] or not is_alive(int(match["pid"]), int(match["start"]))
+    try:
+        return time.time() - os.lstat(os.path.join(directory, name)).st_mtime > FOREIGN_AGE
+    except FileNotFoundError:
+        return False
+
+
+def sweep(directory: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Remove those of the temporary `names` in `directory` whose maker is gone."""
+    for name in names:
+        if _is_litter(name, os.fspath(directory)):
+            path = os.path.join(directory, name)
+            try:
+                os.unlink(path)
+            except (IsADirectoryError, PermissionError):
+                shutil.rmtree(path, ignore_errors=True)
+            except FileNotFoundError:
+                pass
+
+
+def _write_temporary(directory: str, data: bytes, mode: int) -> str:
+    path = os.path.join(directory, temporary_name())
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+        finally:
+            os.close(fd)
+    except BaseException:
+        _unlink_quietly(path)
+        raise
+    return path
+
+
+def _unlink_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def replace(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> None:
+    """Make `data` the content of the file `path`, in one step for whoever looks."""
+    target = os.fspath(path)
+    temporary = _write_temporary(os.path.dirname(target), data, mode)
+    try:
+        os.rename(temporary, target)
+    except BaseException:
+        _unlink_quietly(temporary)
+        raise
+
+
+def create(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> bool:
+    """Make the file `path` with `data` as its content unless it is there; whether it was made.
+
+    Of several that try at once, on any number of machines, one succeeds: link(2) is atomic, on NFS too.
+
+    :raises PdtError: on a file system without hard links.
+    """
+    target = os.fspath(path)
+    if os.path.lexists(target):
+        return False
+    temporary = _write_temporary(os.path.dirname(target), data, mode)
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        raise PdtError(
+            f"the file system of {os.path.dirname(target)} has no hard links, so that no job can be claimed there: "
+            "keep live records on another file system"
+        ) from error
+    finally:
+        _unlink_quietly(temporary)
+    return True
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all in it; it disappears in one step, and nothing happens when it is not there."""
+    doomed = path.parent / temporary_name()
+    try:
+        os.rename(path, doomed)
+    except FileNotFoundError:
+        return
+    if doomed.is_symlink() or not doomed.is_dir():
+        os.unlink(doomed)
+    else:
+        shutil.rmtree(doomed)

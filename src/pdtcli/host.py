@@ -1,0 +1,65 @@
+"""Which machine this is, and which process: host, boot id, pid and start time, never a bare pid.
+
+A pid is reused, a host name is shared by the machine's next life; the four together name one process for good. Start
+times are in clock ticks since boot, as field 22 of /proc/PID/stat gives them (proc(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import lru_cache
+
+__all__ = ("boot_id", "hostname", "is_alive", "process_start", "session_members")
+
+
+def hostname() -> str:
+    """The name of this machine."""
+    return socket.gethostname()
+
+
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    """A name for the time since this machine was last started."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> tuple[str, int, int] | None:
+    """State letter, session and start time of a process, or None when there is none."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        line = os.read(fd, 4096)
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(fd)
+    # The command's name, in parentheses, may hold anything; what follows the last one is numbers.
+    fields = line[line.rindex(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[3]), int(fields[19])
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when there is no such process, or it is a zombie."""
+    found = _stat(pid)
+    return None if found is None or found[0] in "ZX" else found[2]
+
+
+def is_alive(pid: int, start: int) -> bool:
+    """Whether the process that had this pid and this start time still runs; a zombie does not."""
+    return process_start(pid) == start
+
+
+def session_members(leader: int) -> list[int]:
+    """The pids of all processes in the session of `leader`, which may itself be gone."""
+    members = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (found := _stat(int(entry))) is not None and found[1] == leader and found[0] not in "ZX":
+            members.append(int(entry))
+    return members

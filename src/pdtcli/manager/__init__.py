@@ -1,0 +1,1 @@
+"""Managers: where process jobs run. Import the classes from `pdtcli`."""

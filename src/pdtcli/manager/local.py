@@ -1,0 +1,317 @@
+"""Process jobs on this machine.
+
+Everything here is a handful of system calls on small files, so it is done in place, without threads; only the removal of
+what a job may have piled up in its directory is offloaded. How an attempt proceeds is described in `manager/base.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from .. import atomic, host
+from .. import job as job_ids
+from ..errors import JobNotFound
+from ..paths import absolute
+from ..repository.files import FileReader, FileWriter, current_umask
+from ..state import LockFile, secure_directory, state_home
+from ..stream import ReadStream, WriteStream
+from .base import Attempt, JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
+
+__all__ = ("LocalLinuxManager",)
+
+POLL = 0.05
+"""Seconds between two looks at a process that cannot be watched, or is being killed."""
+
+_NULL = "/dev/null"
+# What Python ignores or a caller may have changed; a script starts as from a login shell.
+_DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXFSZ, signal.SIGCHLD]
+
+
+@lru_cache(maxsize=1)
+def _runner() -> str:
+    return files("pdtcli.manager").joinpath("runner.sh").read_text(encoding="utf-8")
+
+
+class LocalLinuxManager(ProcessManager):
+    """Runs process jobs on this Linux machine.
+
+    :param app: a name for the pipeline; two pipelines with the same tasks need different ones.
+    :param local_path: under which to keep the job directories, as ``local_path/app/TASK/JOB``; by default
+        ``$XDG_STATE_HOME/pdt``. It must be on a disk of this machine.
+    """
+
+    is_local = True
+
+    def __init__(self, app: str, local_path: str | os.PathLike[str] | None = None) -> None:
+        job_ids.check(app)
+        self.app = app
+        self.basedir: Path = (state_home() if local_path is None else absolute(local_path)) / app
+        self.host = host.hostname()
+        self.boot_id = host.boot_id()
+        self._locks: dict[str, LockFile] = {}
+        self._children: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.basedir}>"
+
+    async def validate(self, task: str) -> None:
+        directory = secure_directory(self.basedir / task)
+        atomic.sweep(directory, [name for name in os.listdir(directory) if name.startswith(atomic.PREFIX)])
+
+    def _path(self, directory: JobDirectory) -> str:
+        return f"{self.basedir}/{directory.task}/{directory.job}"
+
+    @contextmanager
+    def locked(self, task: str, job: str) -> Iterator[bool]:
+        lock = self._locks.get(task)
+        if lock is None:
+            lock = self._locks[task] = LockFile(secure_directory(self.basedir / task) / ".lock")
+        with lock.holding(job) as got:
+            yield got
+
+    # ---- launch
+
+    async def prepare(self, directory: JobDirectory, launch: Launch) -> None:
+        path = self._path(directory)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            await self.discard(directory)
+            os.mkdir(path, 0o700)
+        os.mkdir(f"{path}/cwd", 0o700)
+        _write(f"{path}/token", f"{directory.token}\n".encode(), 0o600)
+        if launch.environ:
+            lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in launch.environ.items())
+            _write(f"{path}/env", lines.encode("utf-8", "surrogateescape"), 0o600)
+        _write(f"{path}/exe", launch.script, 0o700)
+
+    async def open_input(self, directory: JobDirectory) -> WriteStream:
+        return FileWriter(Path(self._path(directory), "stdin"))
+
+    async def spawn(self, directory: JobDirectory, launch: Launch) -> Process:
+        path = self._path(directory)
+        if launch.stdin is True:
+            stdin = f"{path}/stdin"
+        else:
+            stdin = launch.stdin or _NULL
+        stdout = f"{path}/stdout" if launch.stdout else _NULL
+        stderr = {StderrMode.STDOUT: "-", StderrMode.FILE: f"{path}/stderr", StderrMode.DISCARD: _NULL}[launch.stderr]
+        arguments = ["sh", "-c", _runner(), "pdt-job", path, directory.token, stdin, stdout, stderr]
+        environ = {**os.environ, "PDT_TASK": directory.task, "PDT_JOB": directory.job, "PDT_ATTEMPT": directory.token}
+        pid = os.posix_spawn(
+            "/bin/sh",
+            [*arguments, f"{current_umask():04o}"],
+            environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, _NULL, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, _NULL, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+        self._children.add(pid)
+        # A child of ours: even if it has ended already, its pid is not anybody else's before it is waited for.
+        return Process(pid, host.process_start(pid) or 0)
+
+    # ---- inspect
+
+    async def inspect(self, directory: JobDirectory, hint: Process | None = None) -> Attempt:
+        path = self._path(directory)
+        token = _read(f"{path}/token").decode("ascii", "replace").strip()
+        if not token:
+            return Attempt(Phase.OTHER if os.path.isdir(path) else Phase.ABSENT)
+        if token != directory.token:
+            return Attempt(Phase.OTHER, token)
+        return self._look(path, token, hint)
+
+    async def inspect_many(self, attempts: Mapping[JobDirectory, Process | None]) -> dict[JobDirectory, Attempt]:
+        return {directory: await self.inspect(directory, hint) for directory, hint in attempts.items()}
+
+    def _look(self, path: str, token: str, hint: Process | None) -> Attempt:
+        for last_look in (False, True):
+            try:
+                fd = os.open(f"{path}/run", os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return Attempt(Phase.PREPARED, token, hint)
+            try:
+                lines = os.read(fd, 4096).decode("ascii", "replace").split("\n")
+                modified = os.fstat(fd).st_mtime
+            finally:
+                os.close(fd)
+            # What stands before a newline is complete.
+            process = _parse_process(lines[0]) if len(lines) > 1 else None
+            if len(lines) > 2 and lines[1].isdigit():
+                ended = datetime.fromtimestamp(modified, tz=timezone.utc)
+                return Attempt(Phase.ENDED, token, process, int(lines[1]), ended)
+            if process is None and hint is None:
+                alive = bool(_working_in(path))
+            else:
+                known = process or hint
+                alive = known is not None and host.is_alive(known.pid, known.start)
+            if alive:
+                return Attempt(Phase.RUNNING, token, process or hint)
+            # It may have written its status and gone between the two looks.
+            if last_look:
+                return Attempt(Phase.LOST, token, process or hint)
+        raise AssertionError
+
+    async def forestall(self, directory: JobDirectory) -> bool:
+        try:
+            os.close(os.open(f"{self._path(directory)}/run", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return False
+        return True
+
+    # ---- collect
+
+    async def open_output(self, directory: JobDirectory, name: str) -> ReadStream:
+        try:
+            return FileReader(open(f"{self._path(directory)}/{name}", "rb", buffering=0))  # noqa: SIM115
+        except FileNotFoundError:
+            raise JobNotFound(f"{directory.task}:{directory.job} has no {name}") from None
+
+    def local_output(self, directory: JobDirectory, name: str) -> str | None:
+        return f"{self._path(directory)}/{name}"
+
+    async def discard(self, directory: JobDirectory) -> None:
+        path = self._path(directory)
+        # The usual directory holds these and an empty cwd; a general walk costs several times as much.
+        for name in ("exe", "stdout", "stderr", "stdin", "env", "token", "run"):
+            with suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(f"{path}/{name}")
+        try:
+            os.rmdir(f"{path}/cwd")
+            os.rmdir(path)
+        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                os.rmdir(path)
+        except OSError:
+            await asyncio.to_thread(atomic.remove_tree, Path(path))
+
+    # ---- processes
+
+    async def kill_session(self, process: Process, *, grace: float) -> None:
+        deadline = asyncio.get_running_loop().time() + grace
+        sent = signal.SIGTERM
+        _signal(self._members(process), sent)
+        while members := self._members(process):
+            if members == [process.pid] and sent is signal.SIGKILL:
+                # The script is gone, the runner is writing the status; it has a moment for that.
+                for _ in range(int(1 / POLL)):
+                    await asyncio.sleep(POLL)
+                    if not self._members(process):
+                        return
+                _signal(members, signal.SIGKILL)
+            if sent is signal.SIGTERM and asyncio.get_running_loop().time() >= deadline:
+                sent = signal.SIGKILL
+            if sent is signal.SIGKILL:
+                _signal([pid for pid in members if pid != process.pid], sent)
+            self._reap_child(process.pid)
+            await asyncio.sleep(POLL)
+
+    def _members(self, process: Process) -> list[int]:
+        start = host.process_start(process.pid)
+        if start is not None and start != process.start:
+            return []  # the pid is somebody else's by now, and so is a session of that number
+        return host.session_members(process.pid)
+
+    def _reap_child(self, pid: int) -> None:
+        if pid in self._children:
+            with suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    return
+            self._children.discard(pid)
+
+    def watch(self, process: Process, ended: Callable[[], None]) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+        try:
+            fd = os.pidfd_open(process.pid)
+        except OSError:  # gone already, or too many open files
+            return self._watch_by_polling(process, ended)
+        if process.pid not in self._children and not host.is_alive(process.pid, process.start):
+            os.close(fd)  # the pid is another process's, or the process is a zombie that somebody else reaps
+            return self._watch_by_polling(process, ended)
+
+        def stop() -> None:
+            nonlocal fd
+            if fd >= 0:
+                loop.remove_reader(fd)
+                os.close(fd)
+                fd = -1
+
+        def readable() -> None:
+            stop()
+            self._reap_child(process.pid)
+            ended()
+
+        loop.add_reader(fd, readable)
+        return stop
+
+    def _watch_by_polling(self, process: Process, ended: Callable[[], None]) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            nonlocal timer
+            self._reap_child(process.pid)
+            if host.is_alive(process.pid, process.start):
+                timer = loop.call_later(POLL, look)
+            else:
+                ended()
+
+        timer: asyncio.Handle = loop.call_soon(look)
+        return lambda: timer.cancel()
+
+
+def _write(path: str, data: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
+
+
+def _read(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
+
+
+def _parse_process(line: str) -> Process | None:
+    pid, _, start = line.partition(" ")
+    return Process(int(pid), int(start)) if pid.isdigit() and start.isdigit() else None
+
+
+def _working_in(path: str) -> list[int]:
+    """The processes whose current directory is `path` or below: those of a runner that has not told its pid yet."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError):
+                cwd = os.readlink(f"/proc/{entry}/cwd")
+                if cwd == path or cwd.startswith(path + "/"):
+                    found.append(int(entry))
+    return found
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)

@@ -1,0 +1,1 @@
+"""Repositories: where a pipeline's data is. Import the classes from `pdtcli`."""

@@ -1,0 +1,124 @@
+"""Repositories in a dictionary of this process, gone when it ends: for tests, small scripts and intermediate values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from .. import job as job_ids
+from ..errors import JobNotFound
+from ..stream import MemoryReader, ReadStream, WriteStream
+from .base import BlobRepository, MetadataRepository, Repository, job_getter
+
+__all__ = ("InProcessBlobRepository", "InProcessBlobStream", "InProcessMetadataRepository")
+
+
+class _InProcess(Repository):
+    """The keys of a dictionary."""
+
+    data: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    async def unfiltered_iter(self) -> AsyncIterator[str]:
+        for job in list(self.data):
+            yield job
+
+    async def keys(self) -> set[str]:
+        good, bad = job_ids.split_valid(list(self.data))
+        self.warn_skipped(bad)
+        return good
+
+    async def contains(self, job: str, /) -> bool:
+        return job in self.data
+
+    async def among(self, jobs: Collection[str]) -> set[str]:
+        return {job for job in jobs if job in self.data}
+
+    async def delete(self, job: str, /) -> None:
+        self.data.pop(job, None)
+
+    async def delete_many(self, jobs: Iterable[str]) -> None:
+        for job in jobs:
+            self.data.pop(job, None)
+
+
+class InProcessMetadataRepository(_InProcess, MetadataRepository):
+    """A metadata repository in a dictionary.
+
+    :param data: the dictionary to use, job to value; a new one when None.
+    """
+
+    def __init__(self, data: dict[str, Any] | None = None) -> None:
+        self.data = data if data is not None else {}
+
+    @job_getter
+    async def info(self, job: str, /) -> Any:
+        """The value of `job`, or None."""
+        return self.data.get(job)
+
+    @job_getter
+    async def dump(self, job: str, data: Any, /) -> None:
+        self.data[job_ids.check(job)] = data
+
+    @job_getter
+    async def claim(self, job: str, data: Any, /) -> bool:
+        # setdefault is atomic among threads; identity tells who won.
+        return self.data.setdefault(job_ids.check(job), data) is data
+
+
+class InProcessBlobStream:
+    """Bytes on their way into an `InProcessBlobRepository`."""
+
+    def __init__(self, repository: InProcessBlobRepository, job: str) -> None:
+        self._repository = repository
+        self._job = job
+        self._buffer: bytearray | None = bytearray()
+
+    async def write(self, data: bytes, /) -> int:
+        if self._buffer is None:
+            raise ValueError("write to a closed stream")
+        self._buffer += data
+        return len(data)
+
+    async def close(self) -> None:
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            self._repository.data[self._job] = bytes(buffer)
+
+    async def abort(self) -> None:
+        self._buffer = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await (self.close() if error is None else self.abort())
+
+
+class InProcessBlobRepository(_InProcess, BlobRepository):
+    """A blob repository in a dictionary.
+
+    :param data: the dictionary to use, job to bytes; a new one when None.
+    """
+
+    def __init__(self, data: dict[str, bytes] | None = None) -> None:
+        self.data: dict[str, bytes] = data if data is not None else {}
+
+    @job_getter
+    async def info(self, job: str, /) -> None:
+        """Nothing: there is no path or URL that a template could use."""
+        return None
+
+    async def open_reader(self, job: str, /) -> ReadStream:
+        try:
+            return MemoryReader(self.data[job])
+        except KeyError:
+            raise JobNotFound(f"{self} does not hold {job}") from None
+
+    async def open_writer(self, job: str, /) -> WriteStream:
+        return InProcessBlobStream(self, job)

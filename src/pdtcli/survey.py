@@ -1,0 +1,103 @@
+"""One look at everything: each repository listed once, and what follows from that for every task.
+
+What follows is set algebra, kept apart from the listing so that it can be read, and tested, without a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from .report import Counts
+from .repository.base import DerivedRepository, Repository
+from .repository.combine import SucceededRepository
+from .task.base import Task
+
+__all__ = ("Standing", "Survey")
+
+
+class Survey:
+    """Listings of one cycle; a repository that several tasks link is listed for the first that asks."""
+
+    def __init__(self) -> None:
+        self._listings: dict[Repository, asyncio.Task[set[str]]] = {}
+
+    async def keys(self, repository: Repository) -> set[str]:
+        """The jobs in a repository; not to be changed, since all who ask share it."""
+        listing = self._listings.get(repository)
+        if listing is None:
+            work = repository.derive(self.keys) if isinstance(repository, DerivedRepository) else repository.keys()
+            listing = self._listings[repository] = asyncio.ensure_future(work)
+        return await listing
+
+    async def ready(self, task: Task) -> set[str]:
+        """The jobs that the task may start, apart from quotas and whether it is disabled."""
+        ready = await self.keys(task.ready)
+        if task.has_own_ready and task.live is not None:
+            ready = ready - await self.keys(task.live)
+        return ready
+
+    async def standing(self, task: Task, *, look_into_records: bool = False) -> Standing:
+        """Where every job of the task stands.
+
+        :param look_into_records: whether to read the records of a task that has no `failed` repository, to tell its
+            failures from its successes; otherwise all count as done.
+        """
+        live = await self.keys(task.live) if task.live is not None else set()
+        done = await self._finished(task)
+        failed: set[str] = set()
+        if task.failed is not None:
+            failed = await self.keys(task.failed)
+        elif look_into_records and task.done is not None:
+            failed = done - await SucceededRepository(task.done).among(done)
+        known: set[str] = set()
+        for repository in task.required_for_start.values():
+            known |= await self.keys(repository.source if isinstance(repository, SucceededRepository) else repository)
+        return Standing(known, await self.ready(task), live, done, failed)
+
+    async def _finished(self, task: Task) -> set[str]:
+        if task.done is not None:
+            return await self.keys(task.done)
+        outputs = [await self.keys(repository) for repository in task.output.values()]
+        return set.intersection(*outputs) if outputs else set()
+
+    async def counts(self, tasks: Iterable[Task], *, look_into_records: bool = False) -> list[Counts]:
+        """The counts of each task, and of every repository it links."""
+        rows = []
+        for task in tasks:
+            standing = await self.standing(task, look_into_records=look_into_records)
+            links = {}
+            for name, link in task.links.items():
+                if isinstance(link.repo, SucceededRepository) and not look_into_records:
+                    continue
+                links[name] = len(await self.keys(link.repo))
+            rows.append(standing.counts(task, links))
+        return rows
+
+
+class Standing:
+    """Where the jobs of one task stand: five sets of which no two share a job.
+
+    What runs is live, whatever an earlier attempt left; a failure weighs more than a success; what may start is ready;
+    the rest of what the task has heard of waits.
+    """
+
+    def __init__(self, known: set[str], ready: set[str], live: set[str], done: set[str], failed: set[str]) -> None:
+        self.live = live
+        self.failed = failed - live
+        self.done = done - failed - live
+        self.ready = ready - done - failed - live
+        self.waiting = known - ready - done - failed - live
+
+    def counts(self, task: Task, links: dict[str, int]) -> Counts:
+        """The sizes of the sets."""
+        return Counts(
+            task=task.name,
+            disabled=task.disabled,
+            waiting=len(self.waiting),
+            ready=len(self.ready),
+            live=len(self.live),
+            done=len(self.done),
+            failed=len(self.failed),
+            links=links,
+        )

@@ -1,0 +1,1 @@
+"""Tasks: the phases of a pipeline. Import the classes from `pdtcli`."""
