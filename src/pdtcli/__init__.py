@@ -63,7 +63,7 @@ _MODULES = {
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = ("__version__", *sorted(_HOMES))  # noqa: PLE0604 - all of them are strings
+__all__ = ("__version__", *sorted(_HOMES))
 
 if TYPE_CHECKING:
     from .errors import BackendError as BackendError

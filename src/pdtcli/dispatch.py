@@ -1,8 +1,8 @@
 """Which ready job starts next, within quotas and priorities.
 
-No job of a lower priority starts while one of a higher priority could: when a job does not fit its quota, everything of a
-lower priority waits for that quota as well, though not for others. Among equals the tasks at the end of the pipeline come
-first, so that what is begun gets finished, and then the jobs by name.
+No job of a lower priority starts while one of a higher priority could: when a job does not fit its quota, everything
+of a lower priority waits for that quota as well, though not for others. Among equals the tasks at the end of the
+pipeline come first, so that what is begun gets finished, and then the jobs by name.
 """
 
 from __future__ import annotations

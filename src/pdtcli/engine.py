@@ -117,9 +117,7 @@ class Engine:
             await self._finish(started)
         return self.report
 
-    async def run(
-        self, *, forever: bool = False, launch_once: bool = False, timeout: float | None = None
-    ) -> Report:
+    async def run(self, *, forever: bool = False, launch_once: bool = False, timeout: float | None = None) -> Report:
         """Cycles until nothing is left to do.
 
         :param forever: wait for more when nothing is left.
@@ -219,7 +217,9 @@ class Engine:
     def _followers_of(self, task: Task) -> list[tuple[Task, Repository]]:
         if task not in self._followers:
             near = {node for repository in self.graph.successors(task) for node in self._reach(repository)}
-            self._followers[task] = [(other, other.ready) for other in self.tasks if other in near and other is not task]
+            self._followers[task] = [
+                (other, other.ready) for other in self.tasks if other in near and other is not task
+            ]
         return self._followers[task]
 
     def _reach(self, node: object) -> set[object]:
@@ -306,10 +306,7 @@ class Engine:
         if self._cancel:
             survey = Survey()
             cancels = [
-                task.cancel(job)
-                for task in self.tasks
-                if task.live is not None
-                for job in await survey.keys(task.live)
+                task.cancel(job) for task in self.tasks if task.live is not None for job in await survey.keys(task.live)
             ]
             await asyncio.gather(*cancels)
         else:
@@ -329,9 +326,5 @@ class Engine:
     def _sources(self) -> set[str]:
         """The directories that bring work from outside: what tasks read and none fills."""
         filled = {node for task in self.tasks for node in self.graph.successors(task)}
-        paths = (
-            node.watched_path
-            for node in self.graph.nodes
-            if isinstance(node, Repository) and node not in filled
-        )
+        paths = (node.watched_path for node in self.graph.nodes if isinstance(node, Repository) and node not in filled)
         return {path for path in paths if path is not None}

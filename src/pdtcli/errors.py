@@ -1,18 +1,18 @@
 """Every way pdt can fail, and the one place that turns a failure into a sentence and an exit code.
 
-    PdtError                    1   something failed
-    ├── UsageError              2   wrong usage
-    │   ├── LoadError           2   a pipeline that does not load
-    │   ├── Unsupported         2   this repository or task cannot do that
-    │   ├── InvalidValue        2   a value that cannot be stored (broken YAML, not UTF-8)
-    │   └── InvalidJobId        2   also a KeyError
-    ├── NotFound                3   also a LookupError
-    │   ├── UnknownTask
-    │   ├── UnknownRepository
-    │   └── JobNotFound             also a KeyError
-    ├── NotReady                4   a launch that the links do not allow
-    ├── BackendError            5   a store or manager that could not be reached
-    └── LockHeld               75   another tick is at it (EX_TEMPFAIL of sysexits.h)
+PdtError                    1   something failed
+├── UsageError              2   wrong usage
+│   ├── LoadError           2   a pipeline that does not load
+│   ├── Unsupported         2   this repository or task cannot do that
+│   ├── InvalidValue        2   a value that cannot be stored (broken YAML, not UTF-8)
+│   └── InvalidJobId        2   also a KeyError
+├── NotFound                3   also a LookupError
+│   ├── UnknownTask
+│   ├── UnknownRepository
+│   └── JobNotFound             also a KeyError
+├── NotReady                4   a launch that the links do not allow
+├── BackendError            5   a store or manager that could not be reached
+└── LockHeld               75   another tick is at it (EX_TEMPFAIL of sysexits.h)
 """
 
 from __future__ import annotations

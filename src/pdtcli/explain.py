@@ -71,7 +71,9 @@ async def _summary(task: Task, job: str, state: State, reasons: Iterable[Reason]
     inhibiting = [r.link for r in reasons if r.holds and r.rule == "inhibits"]
     words = []
     if missing:
-        words.append(f"it is not in {' or '.join(missing)}" if len(missing) < 3 else f"it is in none of {', '.join(missing)}")
+        words.append(
+            f"it is not in {' or '.join(missing)}" if len(missing) < 3 else f"it is in none of {', '.join(missing)}"
+        )
     if inhibiting:
         words.append(f"it is in {' and '.join(inhibiting)}")
     if not words:

@@ -1,7 +1,7 @@
 """The synchronous face of a pipeline: blocking calls for scripts, notebooks and the command line.
 
-Every call is a cycle of its own (one event loop, the session opened, the work, the session closed), and so is a ``with``
-block around several calls.
+Every call is a cycle of its own (one event loop, the session opened, the work, the session closed), and so is a
+``with`` block around several calls.
 """
 
 from __future__ import annotations
@@ -110,9 +110,8 @@ class PipelineHandle:
 
         if self._runner is not None:
             return self._runner.run(awaited())
-        with self:
-            assert self._runner is not None
-            return self._runner.run(awaited())
+        with self as opened:
+            return opened.call(work)
 
     # ---- what there is
 
@@ -244,8 +243,8 @@ class PipelineHandle:
     ) -> Report:
         """Cycles until nothing is left to do.
 
-        The first SIGINT or SIGTERM brings it to an end: nothing more is started, `Report.interrupted` is true. The second
-        one raises KeyboardInterrupt.
+        The first SIGINT or SIGTERM brings it to an end: nothing more is started, `Report.interrupted` is true. The
+        second one raises KeyboardInterrupt.
 
         :param forever: wait for more when nothing is left.
         :param launch_once: start only what is ready at first.

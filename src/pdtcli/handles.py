@@ -28,7 +28,7 @@ FOLLOW_POLL = 0.1
 """Seconds between two looks at the output of a live job that is followed."""
 
 
-def _is(repository: Repository, kind: type[Repository]) -> bool:
+def _is(repository: Repository, kind: type[BlobRepository] | type[MetadataRepository]) -> bool:
     """Whether a repository can do what `kind` can; a related one can do what its base can."""
     if isinstance(repository, RelatedItemRepository):
         return _is(repository.base_repository, kind)

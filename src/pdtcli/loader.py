@@ -1,8 +1,8 @@
 """From a specification to a pipeline: ``path/to/file.py[:NAME]`` or ``package.module[:NAME]``.
 
 NAME defaults to `pipeline` and is a `Pipeline` or a function that returns one. Without a specification there is
-``$PDT_PIPELINE``, then ``pipeline.py`` in the current directory and its parents. Relative paths in the user's file start
-at the directory of that file.
+``$PDT_PIPELINE``, then ``pipeline.py`` in the current directory and its parents. Relative paths in the user's file
+start at the directory of that file.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def load(spec: str | None = None) -> Pipeline:
 
     :raises LoadError: when there is no such file, module or name, the module raises, or what it names is no pipeline.
     """
-    spec = discover() if not spec else spec
+    spec = spec or discover()
     target, name = _split(spec)
     if not target:
         raise LoadError(f"the pipeline {spec!r} names no file and no module")
@@ -97,7 +97,7 @@ def load(spec: str | None = None) -> Pipeline:
         directory, module = path.parent, _import_file(path)
     else:
         module = _import_module(target)
-        directory = Path(module.__file__).parent if getattr(module, "__file__", None) else Path.cwd()
+        directory = Path(module.__file__).parent if module.__file__ else Path.cwd()
     return _find(module, target, name, directory)
 
 

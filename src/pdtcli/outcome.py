@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from .host import hostname
@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 def now() -> datetime:
     """This moment, aware and in UTC."""
-    return datetime.now(tz=timezone.utc)
+    return datetime.now(tz=UTC)
 
 
 def fresh_attempt() -> str:
@@ -40,7 +40,7 @@ def succeeded(record: Any) -> bool:
         return bool(record["success"])
     if "return_code" in record:
         return bool(record["return_code"] == 0)
-    return record.get("result", "success") == "success"
+    return bool(record.get("result", "success") == "success")
 
 
 def _common(success: bool, start: datetime, end: datetime, attempt: str, host: str | None) -> Record:

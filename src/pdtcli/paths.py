@@ -1,7 +1,7 @@
 """Where relative paths in a pipeline start: at the directory of the pipeline's file, wherever pdt is called from.
 
-The loader sets the anchor while it runs the user's module; elsewhere it is the current directory. A path is made absolute
-when its repository is made, since scripts run in directories of their own.
+The loader sets the anchor while it runs the user's module; elsewhere it is the current directory. A path is made
+absolute when its repository is made, since scripts run in directories of their own.
 """
 
 from __future__ import annotations

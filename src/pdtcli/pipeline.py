@@ -32,8 +32,8 @@ class Pipeline:
     :param tasks: the tasks; where nothing else decides, jobs of later ones start first.
     :param session: what to open while the pipeline is open.
     :param resources: quotas, for those that no task tells of by itself.
-    :param priority: takes the names of a task and a job and gives a number. No job starts while one with a larger number
-        could.
+    :param priority: takes the names of a task and a job and gives a number. No job starts while one with a larger
+        number could.
     """
 
     def __init__(
@@ -49,7 +49,10 @@ class Pipeline:
                 raise LoadError(f"the pipeline has two tasks of the name {task.name}")
             self.tasks[task.name] = task
         self.session = session if session is not None else Session()
-        found = [*resources, *(task.resource_manager for task in self.tasks.values() if task.resource_manager is not None)]
+        found = [
+            *resources,
+            *(task.resource_manager for task in self.tasks.values() if task.resource_manager is not None),
+        ]
         self.resources: list[ResourceManager] = list(dict.fromkeys(found))
         self.priority = priority
         self.observer: Observer | None = None
@@ -124,9 +127,7 @@ class Pipeline:
         try:
             return self.tasks[name]
         except KeyError:
-            raise UnknownTask(
-                f"there is no task {name!r}: the tasks are {', '.join(self.tasks) or 'none'}"
-            ) from None
+            raise UnknownTask(f"there is no task {name!r}: the tasks are {', '.join(self.tasks) or 'none'}") from None
 
     def repositories(self) -> Iterator[Repository]:
         """Every repository of the pipeline once, those that others are made of first."""

@@ -81,9 +81,7 @@ class Resources:
     launches: int | None = 1
 
     @staticmethod
-    def parse(
-        cpu: Quantity | None = None, mem: Quantity | None = None, launches: Quantity | None = None
-    ) -> Resources:
+    def parse(cpu: Quantity | None = None, mem: Quantity | None = None, launches: Quantity | None = None) -> Resources:
         """Resources from quantities, such as ``Resources.parse("500m", "2Gi")``.
 
         :raises UsageError: when one of them is not a quantity, or is negative.

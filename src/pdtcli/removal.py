@@ -38,7 +38,7 @@ async def _doomed(
     nodes = list(graph.dependants(node, recursive)) if recursive or isinstance(node, Task) else [node]
     wanted: Mapping[Node, set[str]] = {}
     if jobs is not None:
-        wanted = await affected_jobs(graph, node, jobs) if recursive else dict.fromkeys(nodes, set(jobs))
+        wanted = await affected_jobs(graph, node, jobs) if recursive else {one: set(jobs) for one in nodes}
     doomed: dict[Repository, set[str]] = {}
     for candidate in nodes:
         # What is derived holds nothing of its own; it is deleted from only when it is what the user named.
@@ -60,7 +60,10 @@ async def _refuse_live(pipeline: Pipeline, doomed: Mapping[Repository, set[str]]
 def _in_order(pipeline: Pipeline, doomed: Mapping[Repository, set[str]]) -> list[Repository]:
     """Data before the records of what was done: as long as the records stand, no tick makes the data anew."""
     records = {
-        repository for task in pipeline.tasks.values() for repository in (task.done, task.failed) if repository is not None
+        repository
+        for task in pipeline.tasks.values()
+        for repository in (task.done, task.failed)
+        if repository is not None
     }
     return sorted(doomed, key=lambda repository: repository in records)
 

@@ -82,8 +82,6 @@ async def launch(
         pipeline.settings()
 
 
-
-
 def _links(task: Task, all_repos: bool) -> Iterator[tuple[str, Link]]:
     """The links of a task to show: inputs, then status, then the others."""
     shown = [

@@ -85,8 +85,8 @@ class Session:
         async with session:
             localhost().basedir
 
-    A resource may use those registered before it. When one fails to open, those already open are closed and the error is
-    raised; when one fails to close, the others are closed all the same. A session can be opened again after it was
+    A resource may use those registered before it. When one fails to open, those already open are closed and the error
+    is raised; when one fails to close, the others are closed all the same. A session can be opened again after it was
     closed.
     """
 

@@ -68,9 +68,8 @@ class Survey:
             standing = await self.standing(task, look_into_records=look_into_records)
             links = {}
             for name, link in task.links.items():
-                if isinstance(link.repo, SucceededRepository) and not look_into_records:
-                    continue
-                links[name] = len(await self.keys(link.repo))
+                if link.is_input or link.is_output or link.is_status:
+                    links[name] = len(await self.keys(link.repo))
             rows.append(standing.counts(task, links))
         return rows
 

@@ -1,7 +1,8 @@
 """Process jobs on this machine.
 
-Everything here is a handful of system calls on small files, so it is done in place, without threads; only the removal of
-what a job may have piled up in its directory is offloaded. How an attempt proceeds is described in `manager/base.py`.
+Everything here is a handful of system calls on small files, so it is done in place, without threads; only the removal
+of what a job may have piled up in its directory is offloaded. How an attempt proceeds is described in
+`manager/base.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -59,6 +60,7 @@ class LocalLinuxManager(ProcessManager):
         self.boot_id = host.boot_id()
         self._locks: dict[str, LockFile] = {}
         self._children: set[int] = set()
+        self._polls: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.basedir}>"
@@ -152,7 +154,7 @@ class LocalLinuxManager(ProcessManager):
             # What stands before a newline is complete.
             process = _parse_process(lines[0]) if len(lines) > 1 else None
             if len(lines) > 2 and lines[1].isdigit():
-                ended = datetime.fromtimestamp(modified, tz=timezone.utc)
+                ended = datetime.fromtimestamp(modified, tz=UTC)
                 return Attempt(Phase.ENDED, token, process, int(lines[1]), ended)
             if process is None and hint is None:
                 alive = bool(_working_in(path))
@@ -168,7 +170,9 @@ class LocalLinuxManager(ProcessManager):
 
     async def forestall(self, directory: JobDirectory) -> bool:
         try:
-            os.close(os.open(f"{self._path(directory)}/run", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(
+                os.open(f"{self._path(directory)}/run", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            )
         except FileExistsError:
             return False
         return True
@@ -177,7 +181,7 @@ class LocalLinuxManager(ProcessManager):
 
     async def open_output(self, directory: JobDirectory, name: str) -> ReadStream:
         try:
-            return FileReader(open(f"{self._path(directory)}/{name}", "rb", buffering=0))  # noqa: SIM115
+            return FileReader(open(f"{self._path(directory)}/{name}", "rb", buffering=0))
         except FileNotFoundError:
             raise JobNotFound(f"{directory.task}:{directory.job} has no {name}") from None
 
@@ -259,18 +263,22 @@ class LocalLinuxManager(ProcessManager):
         return stop
 
     def _watch_by_polling(self, process: Process, ended: Callable[[], None]) -> Callable[[], None]:
-        loop = asyncio.get_running_loop()
+        async def poll() -> None:
+            while host.is_alive(process.pid, process.start):
+                await asyncio.sleep(POLL)
+                self._reap_child(process.pid)
+            ended()
 
-        def look() -> None:
-            nonlocal timer
-            self._reap_child(process.pid)
-            if host.is_alive(process.pid, process.start):
-                timer = loop.call_later(POLL, look)
-            else:
-                ended()
+        polling = asyncio.get_running_loop().create_task(poll())
+        self._polls.add(polling)
+        polling.add_done_callback(self._polls.discard)
 
-        timer: asyncio.Handle = loop.call_soon(look)
-        return lambda: timer.cancel()
+        def stop() -> None:
+            # From within ended() the task is the one that calls, and comes to its end by itself.
+            if polling is not asyncio.current_task():
+                polling.cancel()
+
+        return stop
 
 
 def _write(path: str, data: bytes, mode: int) -> None:

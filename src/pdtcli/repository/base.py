@@ -1,8 +1,8 @@
 """What a repository is: a key-value store whose keys are jobs.
 
 The base class knows keys only. A `MetadataRepository` holds small structured values, a `BlobRepository` streams bytes.
-A new kind of repository implements `unfiltered_iter`, `info` and `delete`, and is fast once it overrides `keys` (one bulk
-listing) and `contains` (one look-up).
+A new kind of repository implements `unfiltered_iter`, `info` and `delete`, and is fast once it overrides `keys` (one
+bulk listing) and `contains` (one look-up).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 Lister = Callable[["Repository"], Awaitable[set[str]]]
 """Gives the keys of a repository; a cycle's is one that lists each repository once."""
 
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def job_getter(function: F) -> F:
     """Mark an async method whose first parameter is a job, so that `RelatedItemRepository` translates it."""
     if not inspect.iscoroutinefunction(function):
         raise TypeError("only async functions can be job getters")
-    function.is_job_getter = True  # type: ignore[attr-defined]
+    vars(function)["is_job_getter"] = True
     return function
 
 

@@ -1,7 +1,7 @@
 """Repositories made of repositories: intersections, unions, differences, translations and views.
 
-Keys are set algebra on the parts' bulk listings (`derive`), so that a cycle lists each part once however many combinations
-it stands in.
+Keys are set algebra on the parts' bulk listings (`derive`), so that a cycle lists each part once however many
+combinations it stands in.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class AggregateOrRepository(_Aggregate):
 class BlockingRepository(DerivedRepository):
     """The jobs that `source` holds and `unless` does not.
 
-    :param enumerate_unless: whether to list `unless`, or to ask it for every job of `source`, which is better when it is
-        far larger.
+    :param enumerate_unless: whether to list `unless`, or to ask it for every job of `source`, which is better when it
+        is far larger.
     """
 
     def __init__(self, source: Repository, unless: Repository, enumerate_unless: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Repositories in a directory of this machine: a job is a file, or a directory, named after it.
 
-A listing is one directory scan. A value is written under a hidden name and renamed when it is complete (`pdtcli.atomic`);
-a scan sweeps what killed writers left.
+A listing is one directory scan. A value is written under a hidden name and renamed when it is complete
+(`pdtcli.atomic`); a scan sweeps what killed writers left.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
 
     async def open_reader(self, job: str, /) -> ReadStream:
         try:
-            return FileReader(open(self.existing_path(job), "rb", buffering=0))  # noqa: SIM115 - the reader closes it
+            return FileReader(open(self.existing_path(job), "rb", buffering=0))
         except FileNotFoundError:
             raise JobNotFound(f"{self} does not hold {job}") from None
 
@@ -344,8 +344,8 @@ class DirectoryRepository(FileRepositoryBase):
             async with await repository.create(job) as path:
                 (path / "part").write_text("…")
 
-        It becomes the value of `job`, in place of what was there, when the block ends without an exception, and vanishes
-        when it does not.
+        It becomes the value of `job`, in place of what was there, when the block ends without an exception, and
+        vanishes when it does not.
 
         :raises InvalidJobId: before anything is touched.
         """

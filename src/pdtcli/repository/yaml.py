@@ -1,6 +1,7 @@
-"""YAML values: libyaml's safe loader and dumper where PyYAML has them, times in ISO 8601, and metadata repositories on it.
+"""YAML values, and metadata repositories on them.
 
-PyYAML is imported with the first value that is read or written.
+libyaml's safe loader and dumper are used where PyYAML has them; times are written in ISO 8601. PyYAML itself
+is imported with the first value that is read or written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a task is: its links, what they say about which jobs may start, and how the pipeline drives it.
 
-A new kind of task implements `update` (collect what has ended) and `launch` (start a job). One that can tell the moment a
-job ends, so that the pipeline need not ask every second, sets `signals_ends` and calls `ended`.
+A new kind of task implements `update` (collect what has ended) and `launch` (start a job). One that can tell the moment
+a job ends, so that the pipeline need not ask every second, sets `signals_ends` and calls `ended`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ class Task(ABC):
         :param is_outcome: its values are records of success and failure; only successes count for plugged tasks.
         """
         if not job_ids.is_valid(name):
-            raise UsageError(f"{name!r} cannot be the name of a link of {self.name}: it takes the characters of a job id")
+            raise UsageError(
+                f"{name!r} cannot be the name of a link of {self.name}: it takes the characters of a job id"
+            )
         self.links[name] = Link(
             repo=repo,
             is_input=is_input,
@@ -286,13 +288,13 @@ class Task(ABC):
 
     def tell_launched(self, job: str) -> None:
         """A job was started."""
-        log.info("%s:%s started", self.name, job)
+        log.debug("%s:%s started", self.name, job)
         self.emit(Launched(self.name, job))
 
     def tell_finished(self, job: str, record: Mapping[str, object]) -> None:
         """A job ended with `record`."""
         event = Finished(self.name, job, bool(record.get("success")), record)
-        log.info("%s:%s %s", self.name, job, "done" if event.success else f"failed: {event.why}")
+        log.debug("%s:%s %s", self.name, job, "done" if event.success else f"failed: {event.why}")
         self.emit(event)
 
     def link_outcomes(self, done: MetadataRepository | None, failed: MetadataRepository | None) -> None:

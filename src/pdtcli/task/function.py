@@ -1,8 +1,8 @@
 """Tasks that call a Python function per job: in this process, or in an executor.
 
-There is no process to leave behind and no live record: while a function runs, whoever runs it holds a lock of the kernel
-on the job, named after the place of the `done` repository. It excludes others on the same machine, and dies with its
-holder. Where `done` is in memory nobody else could run the job.
+There is no process to leave behind and no live record: while a function runs, whoever runs it holds a lock of the
+kernel on the job, named after the place of the `done` repository. It excludes others on the same machine, and dies with
+its holder. Where `done` is in memory nobody else could run the job.
 """
 
 from __future__ import annotations
@@ -255,8 +255,8 @@ class ExecutorTask(FunctionTask):
     """A task whose function runs in a `concurrent.futures.Executor`: threads, processes, or what offers the same.
 
     For an executor of processes the function must be at the top of a module, and the linked repositories it takes must
-    be picklable; those in memory are not shared with it. Used as a decorator like `InProcessSyncTask`. What this process
-    submitted only this process can collect, so that a tick waits for it.
+    be picklable; those in memory are not shared with it. Used as a decorator like `InProcessSyncTask`. What this
+    process submitted only this process can collect, so that a tick waits for it.
 
     :param executor: where to run; shutting it down is its owner's business.
     :param done: where to record how jobs ended. Linked as `done`: status, inhibits start, required for output.
@@ -304,7 +304,7 @@ class ExecutorTask(FunctionTask):
     async def start(self, job: str, *, force: bool = False) -> Start:
         job_ids.check(job)
         arguments = self._arguments(job)
-        if job in self._futures:
+        if job in self._futures or self.func is None:
             return Start.TAKEN
         if len(self._futures) >= self.limit:
             return Start.LIMITED
@@ -317,7 +317,8 @@ class ExecutorTask(FunctionTask):
             if not force and not await self.may_start(job):
                 self._release(job)
                 return Start.TAKEN
-            future = self.executor.submit(_execute, _Call(_Function(self.func), job, arguments, self._lock))
+            call = _Call(_Function(self.func), job, arguments, self._lock)
+            future = self.executor.submit(_execute, call)
         except BaseException:
             self._release(job)
             raise

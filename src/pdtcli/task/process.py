@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -69,8 +69,8 @@ class ProcessTask(Task):
     :param stderr: where their standard error goes, or `STDOUT`; nowhere when None. Linked as `stderr`: output.
     :param ready: holds the jobs that may start, in place of what the links say.
     :param failed: where to record failures, in place of `done`. Linked as `failed`: status, inhibits start and output.
-    :param timeout: how long a job may take; it is then stopped and counts as failed. Enforced by `run`, and by `tick` when
-        it comes by.
+    :param timeout: how long a job may take; it is then stopped and counts as failed. Enforced by `run`, and by `tick`
+        when it comes by.
     :param grace: how long a job that is stopped has between SIGTERM and SIGKILL.
     """
 
@@ -561,4 +561,4 @@ def _start_time(record: Mapping[str, Any]) -> datetime:
     value = record.get("start_time")
     if not isinstance(value, datetime):
         return now()
-    return value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
