@@ -58,7 +58,8 @@ _MODULES = {
     ),
     "session": ("Session",),
     "task.base": ("Task",),
-    "task.function": ("ExecutorTask", "InProcessSyncTask"),
+    "task.executor": ("ExecutorTask",),
+    "task.function": ("InProcessSyncTask",),
     "task.process": ("STDOUT", "ProcessTask"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -118,7 +119,7 @@ if TYPE_CHECKING:
     from .script import update as update
     from .session import Session as Session
     from .task.base import Task as Task
-    from .task.function import ExecutorTask as ExecutorTask
+    from .task.executor import ExecutorTask as ExecutorTask
     from .task.function import InProcessSyncTask as InProcessSyncTask
     from .task.process import STDOUT as STDOUT
     from .task.process import ProcessTask as ProcessTask

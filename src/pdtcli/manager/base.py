@@ -170,6 +170,10 @@ class ProcessManager(ABC):
         """Remove the job's directory, whichever attempt's it is; do nothing when there is none."""
 
     @abstractmethod
+    async def is_alive(self, process: Process) -> bool:
+        """Whether a process of this machine's present life still runs."""
+
+    @abstractmethod
     async def kill_session(self, process: Process, *, grace: float) -> None:
         """End all processes of the session that `process` leads or led: SIGTERM, then SIGKILL after `grace` seconds.
 

@@ -205,6 +205,9 @@ class LocalLinuxManager(ProcessManager):
 
     # ---- processes
 
+    async def is_alive(self, process: Process) -> bool:
+        return host.is_alive(process.pid, process.start)
+
     async def kill_session(self, process: Process, *, grace: float) -> None:
         deadline = asyncio.get_running_loop().time() + grace
         sent = signal.SIGTERM

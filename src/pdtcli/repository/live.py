@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .base import Repository, job_getter
 
 if TYPE_CHECKING:
-    from ..task.function import ExecutorTask
+    from ..task.executor import ExecutorTask
 
 __all__ = ("ExecutorLiveRepo",)
 

@@ -1,0 +1,82 @@
+"""The live record of a process job: the claim on it, and who runs it where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from ..manager.base import JobDirectory, Process, ProcessManager
+from ..outcome import fresh_attempt, now
+
+__all__ = ("LiveRecord",)
+
+
+@dataclass(slots=True)
+class LiveRecord:
+    """What `pids` holds for a job.
+
+    :ivar host: only this host's pdt collects the job.
+    :ivar boot_id: in which life of the host it was launched.
+    :ivar attempt: names the attempt, here, in the job's directory and in what is recorded at the end.
+    :ivar process: the runner, once it was spawned.
+    :ivar forced: launched although something inhibited it.
+    :ivar stop: why the job is being stopped: `cancelled` or `timeout`.
+    """
+
+    host: str
+    boot_id: str = ""
+    attempt: str = field(default_factory=fresh_attempt)
+    start_time: datetime = field(default_factory=now)
+    process: Process | None = None
+    forced: bool = False
+    stop: str | None = None
+
+    @classmethod
+    def parse(cls, value: Any, default_host: str) -> Self:
+        """The record in a stored value; what a user damaged, or another tool left out, is made up as well as can be."""
+        value = value if isinstance(value, Mapping) else {}
+        start = value.get("start_time")
+        if not isinstance(start, datetime):
+            start = now()
+        elif start.tzinfo is None:
+            start = start.replace(tzinfo=UTC)
+        pid, ticks = value.get("pid"), value.get("process_start")
+        return cls(
+            host=str(value.get("host", default_host)),
+            boot_id=str(value.get("boot_id", "")),
+            attempt=str(value.get("attempt", "")),
+            start_time=start,
+            process=Process(pid, ticks) if isinstance(pid, int) and isinstance(ticks, int) else None,
+            forced=bool(value.get("forced", False)),
+            stop=str(value["stop"]) if value.get("stop") else None,
+        )
+
+    def value(self) -> dict[str, Any]:
+        """The record as it is stored."""
+        value: dict[str, Any] = {
+            "host": self.host,
+            "boot_id": self.boot_id,
+            "attempt": self.attempt,
+            "start_time": self.start_time,
+        }
+        if self.process is not None:
+            value |= {"pid": self.process.pid, "process_start": self.process.start}
+        if self.forced:
+            value["forced"] = True
+        if self.stop is not None:
+            value["stop"] = self.stop
+        return value
+
+    def is_of(self, manager: ProcessManager) -> bool:
+        """Whether the job runs on that manager's host, so that it is ours to collect."""
+        return self.host == manager.host
+
+    def is_stale(self, manager: ProcessManager) -> bool:
+        """Whether the host was restarted since, so that no process of the record can be alive."""
+        return self.boot_id != manager.boot_id
+
+    def directory(self, task: str, job: str) -> JobDirectory:
+        """The directory of the attempt."""
+        return JobDirectory(task, job, self.attempt)
