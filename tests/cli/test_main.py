@@ -53,7 +53,7 @@ def test_a_pipeline_that_does_not_load_is_one_sentence(pdt: Pdt, text: str, told
     *frames, sentence = result.err.splitlines()
     assert sentence.startswith("pdt: ")
     assert told in sentence
-    assert all(line.startswith(" ") for line in frames)
+    assert all(line.startswith((" ", "SyntaxError:")) for line in frames)
     assert "pdtcli" not in "".join(frames)
 
 

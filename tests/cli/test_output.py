@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,16 +17,16 @@ from hypothesis import strategies as st
 from pdtcli.cli.output import Column, Output, escape, jsonable
 from pdtcli.report import State
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"name": "a", "state": State.DONE, "size": Decimal("1.50"), "parts": ["x", "y"], "ok": True},
     {"name": "b\tb\n", "state": None, "size": Decimal("2048"), "parts": [], "ok": False},
 ]
 COLUMNS = [Column(key) for key in ROWS[0]]
 
 
-def render(form: str | None, rows: object = ROWS) -> str:
+def render(form: str | None, rows: Iterable[Any] = ROWS) -> str:
     stream = io.StringIO()
-    Output(form, stream).rows(rows, COLUMNS)  # type: ignore[arg-type]
+    Output(form, stream).rows(rows, COLUMNS)
     return stream.getvalue()
 
 

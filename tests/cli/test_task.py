@@ -99,6 +99,7 @@ class TestLive:
 
     @pytest.fixture
     def live(self, books: Pdt) -> Pdt:
+        books("repo", "rm", "count.books", "persuasion", "sanditon")
         books("task", "run", "count", "emma", "--sync")
         books("task", "run", "report", "emma", env={"NAP": "30"})
         assert status(books, "report")["live"] == 1

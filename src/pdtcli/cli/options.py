@@ -64,8 +64,8 @@ def _shared() -> list[inspect.Parameter]:
                     "--pipeline",
                     "-p",
                     metavar="SPEC",
-                    help="FILE.py[:NAME], MODULE[:NAME] or FILE.yaml; else $PDT_PIPELINE, else pipeline.py or "
-                    "pipeline.yaml here or in a parent directory.",
+                    help="FILE.py[:NAME] or MODULE[:NAME]; else $PDT_PIPELINE, else pipeline.py here or in a parent "
+                    "directory.",
                 ),
             ],
             None,

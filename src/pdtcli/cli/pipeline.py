@@ -133,7 +133,10 @@ def trace(cli: Cli, jobs: Jobs) -> None:
 def _plan(cli: Cli) -> int:
     from . import views
 
-    views.plan(cli.out, cli.open().plan())
+    rows = cli.open().plan()
+    views.plan(cli.out, rows)
+    if not rows and cli.out.form == "table":
+        cli.say("nothing to do")
     return ExitCode.DONE
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated
 
 import typer
 
@@ -106,13 +105,7 @@ def logs(
     stderr: Annotated[bool, typer.Option("--stderr", help="Its stderr instead of its stdout.")] = False,
 ) -> None:
     """Show the output of a job, while it runs or after."""
-    out = sys.stdout.buffer
-    cli.open().task(task).logs(
-        job,
-        cast(BinaryIO, _Flushed(out)) if follow else out,
-        follow=follow,
-        stream="stderr" if stderr else "stdout",
-    )
+    cli.open().task(task).logs(job, sys.stdout.buffer, follow=follow, stream="stderr" if stderr else "stdout")
 
 
 @command(
@@ -155,18 +148,3 @@ def retry(cli: Cli, task: TaskName, jobs: Jobs = None, everything: All = False, 
 
     chosen = named(jobs, everything)
     views.job_rows(cli.out, task, cli.open().task(task).retry(chosen, dry_run=dry_run))
-
-
-class _Flushed(io.RawIOBase):
-    """Passes on what is written at once, for someone who watches."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self.out = out
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        size = self.out.write(cast(bytes, data))
-        self.out.flush()
-        return size

@@ -84,17 +84,22 @@ def _state_column(state: State) -> Column:
 
 def trace(out: Output, rows: Sequence[TraceRow]) -> None:
     """Each job's way: its state in each task, and which of the task's repositories hold it."""
+    # The state comes in a row of its own, without a link.
+    states = {(row.job, row.task): row.state for row in rows if not row.link}
+    rows = [row for row in rows if row.link]
     if out.form != "table":
-        keys = ("job", "task", "state", "link", "role", "present")
-        out.rows(rows, [Column(key) for key in keys])
+        keys = ("task", "link", "role", "present")
+        lines = [
+            {"job": row.job, "state": states.get((row.job, row.task)), **{key: getattr(row, key) for key in keys}}
+            for row in rows
+        ]
+        out.rows(lines, [Column(key) for key in ("job", "task", "state", "link", "role", "present")])
         return
-    grouped: dict[tuple[str, str], dict[str, Any]] = {}
+    grouped = {
+        key: {"job": key[0], "task": key[1], "state": state, "in": [], "not": []} for key, state in states.items()
+    }
     for row in rows:
-        line = grouped.setdefault(
-            (row.job, row.task), {"job": row.job, "task": row.task, "state": row.state, "in": [], "not": []}
-        )
-        line["state"] = line["state"] or row.state
-        line["in" if row.present else "not"].append(row.link)
+        grouped[row.job, row.task]["in" if row.present else "not"].append(row.link)
     lines = list(grouped.values())
     last = None
     for line in lines:
@@ -172,7 +177,7 @@ def quotas(out: Output, rows: Sequence[QuotaRow]) -> None:
             "quota": row.quota,
             "resource": row.resource,
             **{key: _quantity(getattr(row, key), row.resource) for key in ("limit", "used", "free")},
-            "by_task": {task: _quantity(used, row.resource) for task, used in row.by_task.items()},
+            "by_task": {task: _quantity(used, row.resource) for task, used in row.by_task.items() if used},
         }
         for row in rows
     ]
