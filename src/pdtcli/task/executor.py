@@ -59,7 +59,8 @@ def _find_function(module: str, file: str | None, name: str) -> _Function:
     found: Any = import_again(module, file)
     for part in name.split("."):
         found = getattr(found, part)
-    return _Function(found.func if isinstance(found, FunctionTask) else found)
+    body: Any = found.func if isinstance(found, FunctionTask) else found
+    return _Function(body)
 
 
 @dataclass(frozen=True, slots=True)
