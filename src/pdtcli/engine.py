@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 POLL = 1.0
 """Seconds between two looks at what no event tells of."""
 
+IDLE = 30.0
+"""The same, where the kernel tells of changes and nothing is going on."""
+
 QUIET = 0.02
 """Seconds between two surveys at the least."""
 
@@ -72,6 +75,7 @@ class Engine:
         self._polled_live = False
         self._surveyed = 0.0
         self._survey_cost = 0.0
+        self._told_of_changes = False
         self._followers: dict[Task, list[tuple[Task, Repository]]] = {}
         # Jobs that ended in this run although nothing they left behind tells so; they must not start again in it.
         self._forgotten: set[tuple[Task, str]] = set()
@@ -112,7 +116,10 @@ class Engine:
                     await self._dispatcher.fill()
                 if not self._here(only_here=True):
                     break
-                await self._next_event(None)
+                if self._stop and not self.report.interrupted:
+                    await self._wind_down()
+                else:
+                    await self._next_event(None)
         finally:
             await self._finish(started)
         return self.report
@@ -127,6 +134,7 @@ class Engine:
         """
         started = time.monotonic()
         watch = DirectoryWatch(self._sources(), self._changed) if forever else None
+        self._told_of_changes = watch is not None and watch.complete
         try:
             async with asyncio.timeout(timeout):
                 self._listen(lambda task: True)
@@ -136,6 +144,8 @@ class Engine:
                     pass
                 if self._stop:
                     await self._wind_down()
+                if self._dirty:
+                    await self._survey()  # for the counts at the end
         finally:
             if watch is not None:
                 watch.close()
@@ -175,6 +185,9 @@ class Engine:
         wait = POLL if self._dispatcher.taken == 0 else POLL / 4
         if not self._here() and self._dispatcher.queued:
             wait = POLL / 4  # somebody else has the quota
+        idle = not self._here() and not self._polled_live and not self._dispatcher.queued
+        if idle and self._told_of_changes and not self._dispatcher.taken:
+            wait = IDLE
         return max(wait, SHARE * self._survey_cost) - since
 
     async def _next_event(self, timeout: float | None) -> None:

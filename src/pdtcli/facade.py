@@ -40,6 +40,10 @@ __all__ = ("PipelineHandle", "open_pipeline")
 
 T = TypeVar("T")
 
+ECHO = 0.25
+"""Seconds within which further signals are the first one again: a terminal's Ctrl-C reaches the whole process group,
+and workers that were forked from this process hand theirs on to it."""
+
 LOCK_POLL = 0.05
 """Seconds between two tries at the lock of a tick that is waited for."""
 
@@ -286,15 +290,16 @@ class PipelineHandle:
 
         async def guarded() -> Report:
             loop = asyncio.get_running_loop()
-            asked = False
+            asked: float | None = None
             task = asyncio.ensure_future(work())
 
             def on_signal() -> None:
                 nonlocal asked
-                if asked:
+                if asked is None:
+                    asked = loop.time()
+                    self.pipeline.stop(cancel=cancel)
+                elif loop.time() - asked > ECHO:
                     task.cancel()
-                asked = True
-                self.pipeline.stop(cancel=cancel)
 
             with ExitStack() as stack:
                 if threading.current_thread() is threading.main_thread():
@@ -303,7 +308,7 @@ class PipelineHandle:
                 try:
                     return await task
                 except asyncio.CancelledError:
-                    if asked:
+                    if asked is not None:
                         raise KeyboardInterrupt from None
                     raise
 

@@ -90,17 +90,24 @@ class RepositoryHandle:
         """`cat`, inside an event loop."""
         repository: Any = self.repository
         if _is(self.repository, BlobRepository):
-            async with await repository.open(job, "rb") as reader:
+            try:
+                reader = await repository.open(job, "rb")
+            except JobNotFound as error:
+                raise self._absent(job) from error
+            async with reader:
                 return await _pump(reader, out)
         if not _is(self.repository, MetadataRepository):
             raise Unsupported(f"{self.name} holds neither bytes nor metadata: 'pdt repo info' tells what there is")
         if not await self.repository.contains(job):
-            raise JobNotFound(f"{self.name} does not hold {job}")
+            raise self._absent(job)
         from .repository.yaml import dump
 
         text = dump(await self.repository.info(job))
         out.write(text)
         return len(text)
+
+    def _absent(self, job: str) -> JobNotFound:
+        return JobNotFound(f"{self.name} does not hold {job}: 'pdt repo ls {self.name}' lists what it does")
 
     def put(self, job: str, source: BinaryIO) -> int:
         """Store what a binary file holds. The number of bytes read.

@@ -28,7 +28,8 @@ class DirectoryWatch:
     def __init__(self, paths: Iterable[str], changed: Callable[[], None]) -> None:
         self._changed = changed
         self._fd = -1
-        self.watched = 0
+        self.complete = False
+        """Whether every one of the directories is watched."""
         try:
             libc = ctypes.CDLL(None, use_errno=True)
             self._fd = libc.inotify_init1(_FLAGS)
@@ -36,9 +37,8 @@ class DirectoryWatch:
             return
         if self._fd < 0:
             return
-        for path in sorted(set(paths)):
-            if libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK) >= 0:
-                self.watched += 1
+        watched = [libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK) >= 0 for path in set(paths)]
+        self.complete = bool(watched) and all(watched)
         asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def _readable(self) -> None:

@@ -66,8 +66,10 @@ class LocalLinuxManager(ProcessManager):
         return f"<{type(self).__name__} {self.basedir}>"
 
     async def validate(self, task: str) -> None:
-        directory = secure_directory(self.basedir / task)
-        atomic.sweep(directory, [name for name in os.listdir(directory) if name.startswith(atomic.PREFIX)])
+        directory = self.basedir / task
+        if directory.exists():  # else nothing ran yet, and looking must not leave traces
+            secure_directory(directory)
+            atomic.sweep(directory, [name for name in os.listdir(directory) if name.startswith(atomic.PREFIX)])
 
     def _path(self, directory: JobDirectory) -> str:
         return f"{self.basedir}/{directory.task}/{directory.job}"

@@ -13,11 +13,13 @@ import inspect
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from .. import job as job_ids
@@ -83,19 +85,27 @@ class _Result:
     traceback: Sequence[str] = ()
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this worker when the process that started it is gone (PR_SET_PDEATHSIG of prctl(2)).
+@lru_cache(maxsize=1)
+def _settle_in() -> None:
+    """Make a worker process, when it gets its first job, one that ends with its parent and leaves Ctrl-C to it.
 
-    A worker whose parent was killed would wait for work for ever.
+    A worker whose parent was killed would wait for work for ever (hence PR_SET_PDEATHSIG of prctl(2)); one that was
+    forked from an event loop would pass its signals on to the parent's loop, through the descriptor they share.
     """
     import multiprocessing
 
-    if multiprocessing.parent_process() is not None and sys.platform == "linux":
+    if multiprocessing.parent_process() is None:
+        return
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _execute(call: _Call) -> _Result:
-    _die_with_parent()
+    _settle_in()
     start = now()
     with call.lock.holding(call.job) if call.lock is not None else nullcontext(True) as got:
         if not got:
@@ -241,7 +251,7 @@ class ExecutorTask(FunctionTask):
             result = future.result()
         except CancelledError:
             return None
-        except Exception as error:  # the worker died, or the call could not be sent to it
+        except BaseException as error:  # the worker died, or the call could not be sent to it
             moment = now()
             reason = "lost" if isinstance(error, BrokenExecutor) else None
             return function_record(moment, moment, fresh_attempt(), exception=repr(error), reason=reason)

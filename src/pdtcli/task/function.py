@@ -43,7 +43,7 @@ class FunctionTask(Task):
         super().__init__(name, ready, disabled)
         self.func = func
         self.link_outcomes(done, failed)
-        self._lock: LockFile | None = None
+        self._lock_file: LockFile | None = None
 
     def __call__(self, func: Callable[..., Any]) -> Self:
         """Use `func` as the body; for decorators."""
@@ -53,8 +53,13 @@ class FunctionTask(Task):
     async def validate(self) -> None:
         """:raises UsageError: when there is no function, or it takes what is not linked."""
         self._arguments("job")
-        if self.done.place is not None:
-            self._lock = lock_file("task", f"{self.name}\n{self.done.place}")
+
+    @property
+    def _lock(self) -> LockFile | None:
+        """The file of the locks on this task's jobs; None where nobody else could run them."""
+        if self._lock_file is None and self.done.place is not None:
+            self._lock_file = lock_file("task", f"{self.name}\n{self.done.place}")
+        return self._lock_file
 
     def _arguments(self, job: str) -> dict[str, Any]:
         if self.func is None:
@@ -127,7 +132,8 @@ class InProcessSyncTask(FunctionTask):
             return Start.TAKEN
         self._running.add(job)
         try:
-            with self._lock.holding(job) if self._lock is not None else nullcontext(True) as got:
+            lock = self._lock
+            with lock.holding(job) if lock is not None else nullcontext(True) as got:
                 if not got or (not force and not await self.may_start(job)):
                     return Start.TAKEN
                 await self._run(job, arguments, force)
