@@ -48,12 +48,13 @@ def tick(
     """
     if dry_run:
         return _plan(cli)
-    from .events import EventLog
+    from .events import EventLog, both
 
-    report = cli.open().tick(observer=EventLog(), wait=wait)
+    report = cli.open().tick(observer=both(EventLog(), _announce(cli)), wait=wait)
     if cli.out.structured:
         cli.out.data(report)
-    return ExitCode.FAILED if report.failed or report.problems else ExitCode.DONE
+    # What failed in an earlier tick was told by that one.
+    return _outcome(report, failed=report.failed)
 
 
 @command(
@@ -104,7 +105,7 @@ def run(
         cli.say(line)
     if cli.out.structured:
         cli.out.data(report)
-    return _outcome(report)
+    return _outcome(report, failed=report.failed + report.failed_before)
 
 
 @command(
@@ -154,18 +155,19 @@ def _announce(cli: Cli) -> Any:
 
     def observe(event: Event) -> None:
         if isinstance(event, Stopping):
+            jobs = "1 live job" if event.live == 1 else f"{event.live} live jobs"
             if not event.live:
                 what = "nothing is live"
             elif event.cancel:
-                what = f"cancelling {event.live} live jobs"
+                what = f"cancelling {jobs}"
             else:
-                what = f"{event.live} live jobs run on, and the next cycle collects them"
+                what = f"{jobs} will run on, to be collected by the next cycle"
             cli.say(f"stopping: {what}; Ctrl-C again leaves at once")
 
     return observe
 
 
-def _outcome(report: Report) -> int:
+def _outcome(report: Report, *, failed: int) -> int:
     if report.interrupted:
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if report.failed or report.problems or report.failed_before else ExitCode.DONE
+    return ExitCode.FAILED if failed or report.problems else ExitCode.DONE

@@ -11,7 +11,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..report import Event, Finished, Launched, State, Stopping, Surveyed
+from ..report import Counts, Event, Finished, Launched, State, Stopping, Surveyed
 from .events import duration
 
 if TYPE_CHECKING:
@@ -28,20 +28,29 @@ WINDOW = 15.0
 class _Bar:
     """The counts of one task, and how fast its jobs end."""
 
-    __slots__ = ("disabled", "done", "ended", "failed", "live", "ready", "samples", "task", "waiting")
+    __slots__ = ("disabled", "done", "ended", "failed", "here", "live", "ready", "samples", "task", "waiting")
 
     def __init__(self, task: str, now: float) -> None:
         self.task = task
         self.disabled = False
         self.waiting = self.ready = self.live = self.done = self.failed = 0
         self.ended = 0  # in this run
+        self.here = 0  # launched in this run, and not ended
         self.samples: deque[tuple[float, int]] = deque([(now, 0)])
 
     @property
     def total(self) -> int:
         return self.waiting + self.ready + self.live + self.done + self.failed
 
+    def survey(self, counts: Counts) -> None:
+        self.disabled = counts.disabled
+        # A job that runs inside this process has no live record, and so a survey takes it for one that is ready.
+        unseen = min(max(0, self.here - counts.live), counts.ready)
+        self.waiting, self.ready, self.live = counts.waiting, counts.ready - unseen, counts.live + unseen
+        self.done, self.failed = counts.done, counts.failed
+
     def launch(self) -> None:
+        self.here += 1
         self.live += 1
         if self.ready:
             self.ready -= 1
@@ -50,6 +59,7 @@ class _Bar:
 
     def finish(self, success: bool) -> None:
         self.ended += 1
+        self.here = max(0, self.here - 1)
         if self.live:
             self.live -= 1
         if success:
@@ -114,11 +124,10 @@ class Display:
             case Finished(task, _, success):
                 self._bar(task).finish(success)
             case Surveyed(counts):
+                # In the pipeline's order, whichever task was heard of first.
+                self.bars = {count.task: self._bar(count.task) for count in counts}
                 for count in counts:
-                    bar = self._bar(count.task)
-                    bar.disabled = count.disabled
-                    bar.waiting, bar.ready, bar.live = count.waiting, count.ready, count.live
-                    bar.done, bar.failed = count.done, count.failed
+                    self.bars[count.task].survey(count)
             case Stopping():
                 self.stopping = True
 
@@ -137,7 +146,7 @@ class Display:
         for justify in ("left", "left", "right", "left", "left", "left", "left"):
             grid.add_column(justify=justify, no_wrap=True)
         width = max(10, min(40, self._console.width - 70))
-        # A dict that another thread adds to must not be walked through directly.
+        # The events come in another thread, and a dict that grows must not be walked through.
         for bar in list(self.bars.values()):
             grid.add_row(
                 Text(bar.task, style="bold"),

@@ -95,7 +95,7 @@ def trace(out: Output, rows: Sequence[TraceRow]) -> None:
         ]
         out.rows(lines, [Column(key) for key in ("job", "task", "state", "link", "role", "present")])
         return
-    grouped = {
+    grouped: dict[tuple[str, str], dict[str, Any]] = {
         key: {"job": key[0], "task": key[1], "state": state, "in": [], "not": []} for key, state in states.items()
     }
     for row in rows:
