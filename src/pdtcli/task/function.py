@@ -44,6 +44,7 @@ class FunctionTask(Task):
         self.func = func
         self.link_outcomes(done, failed)
         self._lock_file: LockFile | None = None
+        self._taken: tuple[bool, list[str]] | None = None
 
     def __call__(self, func: Callable[..., Any]) -> Self:
         """Use `func` as the body; for decorators."""
@@ -52,7 +53,7 @@ class FunctionTask(Task):
 
     async def validate(self) -> None:
         """:raises UsageError: when there is no function, or it takes what is not linked."""
-        self._arguments("job")
+        self._taken = self._inspect()
 
     @property
     def _lock(self) -> LockFile | None:
@@ -62,21 +63,33 @@ class FunctionTask(Task):
         return self._lock_file
 
     def _arguments(self, job: str) -> dict[str, Any]:
+        """What to call the function with."""
+        if self._taken is None:
+            self._taken = self._inspect()
+        takes_job, links = self._taken
+        arguments: dict[str, Any] = {name: self.links[name].repo for name in links}
+        if takes_job:
+            arguments["job"] = job
+        return arguments
+
+    def _inspect(self) -> tuple[bool, list[str]]:
+        """Whether the function takes the job, and which links."""
         if self.func is None:
             raise UsageError(f"the task {self.name} has no function")
-        arguments: dict[str, Any] = {}
+        takes_job = False
+        links: list[str] = []
         for name, parameter in inspect.signature(self.func, follow_wrapped=True).parameters.items():
             if name == "job":
-                arguments[name] = job
+                takes_job = True
             elif name in self.links:
-                arguments[name] = self.links[name].repo
+                links.append(name)
             elif parameter.kind is parameter.VAR_KEYWORD:
-                arguments |= {link: self.links[link].repo for link in self.links if link not in arguments}
+                links += [link for link in self.links if link not in links]
             elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
                 raise UsageError(
                     f"the function of the task {self.name} takes {name}, but the task has no link of that name"
                 )
-        return arguments
+        return takes_job, links
 
 
 class InProcessSyncTask(FunctionTask):
