@@ -116,7 +116,7 @@ def test_a_mistake_is_shown_where_it_is(text: str, at: int, reason: str) -> None
     ],
 )
 def test_an_unknown_name_comes_with_a_guess(text: str, name: str, guess: str) -> None:
-    with pytest.raises(UnknownRepository, match=f"'{name}'; did you mean {guess}\\?"):
+    with pytest.raises(UnknownRepository, match=f"'{name}': did you mean {guess}\\?"):
         parse(text, NAMES)
 
 

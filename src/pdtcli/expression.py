@@ -172,8 +172,8 @@ def _unknown(text: str, run: str, start: int, at: int, ends: list[int], known: C
     name = run[begin:]
     candidates = [name, *(run[begin:end] for end in ends if begin < end < len(run))]
     guesses = [guess for candidate in candidates for guess in difflib.get_close_matches(candidate, known, n=1)]
-    mend = f"did you mean {guesses[0]}?" if guesses else "'pdt repo ls' lists them all"
-    raise UnknownRepository(f"no repository is called {name!r}; {mend}")
+    mend = f"did you mean {guesses[0]}?" if guesses else "'pdt repo ls' lists them"
+    raise UnknownRepository(f"there is no repository {name!r}: {mend}")
 
 
 def _fail(text: str, at: int, reason: str) -> NoReturn:

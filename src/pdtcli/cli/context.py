@@ -43,17 +43,21 @@ class Cli:
     def say(self, text: str) -> None:
         """Talk: one line on stderr, unless --quiet."""
         if not self.settings.quiet:
-            # One write a line, so that the lines of processes that share a terminal stay whole.
-            sys.stderr.write(f"pdt: {text}\n")
-            sys.stderr.flush()
+            try:
+                # One write a line, so that the lines of processes that share a terminal stay whole.
+                sys.stderr.write(f"pdt: {text}\n")
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                pass  # nobody listens, which must not change the outcome
 
     def ask(self, question: str) -> bool:
         """Put a yes-or-no question on the terminal; no is the default, and the answer to a closed input."""
-        sys.stderr.write(f"pdt: {question} [y/N] ")
-        sys.stderr.flush()
+        screen = sys.stderr if sys.stderr.isatty() else sys.stdout
+        screen.write(f"pdt: {question} [y/N] ")
+        screen.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @property
     def interactive(self) -> bool:
         """Whether there is someone to ask."""
-        return sys.stdin.isatty() and sys.stderr.isatty()
+        return sys.stdin.isatty() and (sys.stderr.isatty() or sys.stdout.isatty())

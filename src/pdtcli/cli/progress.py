@@ -158,8 +158,9 @@ class Display:
                 Text(bar.pace(now), style="dim"),
             )
         elapsed = round(now - self.started)
-        clock = [duration(elapsed)] if elapsed else []
-        grid.add_row(Text(""), Text(", ".join([*clock, "stopping"] if self.stopping else clock), style="dim"))
+        words = [*([duration(elapsed)] if elapsed else []), *(["stopping"] if self.stopping else [])]
+        if words:
+            grid.add_row(Text(""), Text(", ".join(words), style="dim"))
         return grid
 
 
