@@ -12,13 +12,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import PdtError
+from .errors import BackendError, PdtError, sentence
 from .host import boot_id, hostname, is_alive, process_start
 
-__all__ = ("PREFIX", "create", "remove_tree", "replace", "sweep", "temporary_name")
+__all__ = ("PREFIX", "create", "remove_tree", "replace", "sweep", "temporary_name", "writing")
 
 PREFIX = ".pdt-"
 """How every temporary name begins."""
@@ -59,10 +60,24 @@ def sweep(directory: str | os.PathLike[str], names: Iterable[str]) -> None:
             path = os.path.join(directory, name)
             try:
                 os.unlink(path)
-            except (IsADirectoryError, PermissionError):
+            except IsADirectoryError:
                 shutil.rmtree(path, ignore_errors=True)
-            except FileNotFoundError:
-                pass
+            except OSError:
+                pass  # swept by another, or not ours to sweep: a listing must not fail over it
+
+
+@contextmanager
+def writing(target: str | os.PathLike[str]) -> Iterator[None]:
+    """A block that writes `target` under a temporary name, which is not the one that an error should tell.
+
+    :raises BackendError: for an OSError.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BackendError(f"{os.fspath(target)} cannot be written: its directory is not there") from error
+    except OSError as error:
+        raise BackendError(f"{os.fspath(target)} cannot be written: {error.strerror or sentence(error)}") from error
 
 
 def _write_temporary(directory: str, data: bytes, mode: int) -> str:
@@ -89,14 +104,18 @@ def _unlink_quietly(path: str) -> None:
 
 
 def replace(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> None:
-    """Make `data` the content of the file `path`, in one step for whoever looks."""
+    """Make `data` the content of the file `path`, in one step for whoever looks.
+
+    :raises BackendError: when it cannot be written.
+    """
     target = os.fspath(path)
-    temporary = _write_temporary(os.path.dirname(target), data, mode)
-    try:
-        os.rename(temporary, target)
-    except BaseException:
-        _unlink_quietly(temporary)
-        raise
+    with writing(target):
+        temporary = _write_temporary(os.path.dirname(target), data, mode)
+        try:
+            os.rename(temporary, target)
+        except BaseException:
+            _unlink_quietly(temporary)
+            raise
 
 
 def create(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> bool:
@@ -104,25 +123,27 @@ def create(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> bool
 
     Of several that try at once, on any number of machines, one succeeds: link(2) is atomic, on NFS too.
 
+    :raises BackendError: when it cannot be written.
     :raises PdtError: on a file system without hard links.
     """
     target = os.fspath(path)
     if os.path.lexists(target):
         return False
-    temporary = _write_temporary(os.path.dirname(target), data, mode)
-    try:
-        os.link(temporary, target, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-            raise
-        raise PdtError(
-            f"the file system of {os.path.dirname(target)} has no hard links, so that no job can be claimed there: "
-            "keep live records on another file system"
-        ) from error
-    finally:
-        _unlink_quietly(temporary)
+    with writing(target):
+        temporary = _write_temporary(os.path.dirname(target), data, mode)
+        try:
+            os.link(temporary, target, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            raise PdtError(
+                f"the file system of {os.path.dirname(target)} has no hard links, so that no job can be claimed there: "
+                "keep live records on another file system"
+            ) from error
+        finally:
+            _unlink_quietly(temporary)
     return True
 
 

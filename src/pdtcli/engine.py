@@ -36,6 +36,9 @@ IDLE = 30.0
 QUIET = 0.02
 """Seconds between two surveys at the least."""
 
+PATIENCE = 8
+"""So many surveys wait for live jobs of this host that nobody seems to collect."""
+
 SHARE = 20
 """Surveys take at most one part in so many of the time, while there is something else to do."""
 
@@ -72,6 +75,7 @@ class Engine:
         self._stop = False
         self._cancel = False
         self._dirty = False
+        self._patience = PATIENCE
         self._polled_live = False
         self._surveyed = 0.0
         self._survey_cost = 0.0
@@ -157,7 +161,7 @@ class Engine:
     async def _cycle(self, forever: bool, launch_once: bool) -> bool:
         """Start what fits, wait for an event, act on it; whether there may be more to do."""
         await self._dispatcher.fill()
-        busy = self._here() or self._polled_live
+        busy = self._here() or self._polled_live or self._unheard()
         waiting = self._dispatcher.queued or self._dispatcher.taken
         if launch_once:
             if not busy and not self._dispatcher.queued:
@@ -173,7 +177,19 @@ class Engine:
         if self._until_survey() <= 0 and not self._stop:
             await self._collect_all()
             await self._survey()
+            self._patience -= 1
         return True
+
+    def _unheard(self) -> bool:
+        """Whether the last survey found live jobs of this host whose end we would not hear, so that it is repeated.
+
+        Another process started them after we looked, and it may be killed. Jobs that cannot be collected end the
+        patience.
+        """
+        heard = sum(task.here + task.elsewhere for task in self.tasks)
+        if self.report.live <= heard:
+            self._patience = PATIENCE
+        return self.report.live > heard and self._patience > 0
 
     def _until_survey(self) -> float:
         """Seconds until the next survey is due."""
@@ -182,9 +198,9 @@ class Engine:
             if not self._here() and not self._polled_live:
                 return 0.0  # nothing else to do: this one decides whether the run is over
             return max(QUIET, SHARE / 2 * self._survey_cost) - since
-        wait = POLL if self._dispatcher.taken == 0 else POLL / 4
-        if not self._here() and self._dispatcher.queued:
-            wait = POLL / 4  # somebody else has the quota
+        wait = POLL
+        if self._dispatcher.taken or (not self._here() and (self._dispatcher.queued or self._unheard())):
+            wait = POLL / 4  # somebody else is at work on the same
         idle = not self._here() and not self._polled_live and not self._dispatcher.queued
         if idle and self._told_of_changes and not self._dispatcher.taken:
             wait = IDLE

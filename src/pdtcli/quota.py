@@ -8,13 +8,13 @@ across commands; the one that may launch holds the quota's lock while it counts 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import re
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ Quantity = str | float | int | Decimal
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))(?:[eE]([+-]?\d{1,3})|([A-Za-z]{1,2}))?")
 _DECIMAL_SUFFIXES = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_EXACT = Context(prec=MAX_PREC)
 _BINARY_SUFFIXES = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 
@@ -44,13 +45,13 @@ def parse_quantity(quantity: Quantity) -> Decimal:
     number, exponent, suffix = match.groups()
     value = Decimal(number)
     if exponent is not None:
-        return value.scaleb(int(exponent))
+        return value.scaleb(int(exponent), _EXACT)
     if suffix is None:
         return value
     if suffix in _DECIMAL_SUFFIXES:
-        return value.scaleb(_DECIMAL_SUFFIXES[suffix])
+        return value.scaleb(_DECIMAL_SUFFIXES[suffix], _EXACT)
     if suffix in _BINARY_SUFFIXES:
-        return value * (1 << _BINARY_SUFFIXES[suffix])
+        return _EXACT.multiply(value, 1 << _BINARY_SUFFIXES[suffix])
     units = " ".join((*_DECIMAL_SUFFIXES, *_BINARY_SUFFIXES))
     raise UsageError(f"{text!r} has an unknown unit {suffix!r}: the units are {units}")
 
@@ -84,12 +85,14 @@ class Resources:
     def parse(cpu: Quantity | None = None, mem: Quantity | None = None, launches: Quantity | None = None) -> Resources:
         """Resources from quantities, such as ``Resources.parse("500m", "2Gi")``.
 
-        :raises UsageError: when one of them is not a quantity, or is negative.
+        :raises UsageError: when one of them is not a quantity, or is negative, or there is half a launch.
         """
         values = [None if value is None else parse_quantity(value) for value in (cpu, mem, launches)]
         for value in values:
             if value is not None and value < 0:
                 raise UsageError(f"a resource cannot be negative: {value}")
+        if values[2] is not None and values[2] % 1:
+            raise UsageError(f"a number of launches must be whole: {launches}")
         return Resources(values[0], values[1], None if values[2] is None else int(values[2]))
 
     def __add__(self, other: Resources) -> Resources:
@@ -143,7 +146,7 @@ class ResourceManager:
         self._clients: list[_Client] = []
         self._used: Resources | None = None
         # Until when (time.monotonic) the launches of jobs that have ended still count against the rate.
-        self._lingering: deque[float] = deque()
+        self._lingering: list[float] = []  # a heap: tasks differ in their windows
         self._mutex: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._lock_file: LockFile | None = None
 
@@ -180,7 +183,7 @@ class ResourceManager:
     async def usage(self) -> Resources:
         """What is in use now."""
         async with self._exclusive_here():
-            return await self._count()
+            return self._with_lingering(await self._count_live())
 
     async def usage_by_client(self) -> dict[str, Resources]:
         """What is in use now, by the label of who uses it."""
@@ -191,9 +194,9 @@ class ResourceManager:
         if self.unlimited:
             return None
         async with self._exclusive_here():
-            target = await self._count() + request
-            if (excess := target.excess(self.quota)) is None:
-                self._used = replace(target, launches=(target.launches or 0) - self._lingering_now())
+            target = await self._count_live() + request
+            if (excess := self._with_lingering(target).excess(self.quota)) is None:
+                self._used = target
             return excess
 
     async def relinquish(self, request: Resources, *, lingering: float = 0.0) -> None:
@@ -207,7 +210,7 @@ class ResourceManager:
             if self._used is not None:
                 self._used -= request
             if lingering > 0:
-                self._lingering.append(time.monotonic() + lingering)
+                heapq.heappush(self._lingering, time.monotonic() + lingering)
 
     @asynccontextmanager
     async def admission(self) -> AsyncIterator[None]:
@@ -248,16 +251,16 @@ class ResourceManager:
             self._mutex = (loop, asyncio.Lock())
         return self._mutex[1]
 
-    def _lingering_now(self) -> int:
+    def _with_lingering(self, used: Resources) -> Resources:
         now = time.monotonic()
         while self._lingering and self._lingering[0] <= now:
-            self._lingering.popleft()
-        return len(self._lingering)
+            heapq.heappop(self._lingering)
+        return replace(used, launches=(used.launches or 0) + len(self._lingering))
 
-    async def _count(self) -> Resources:
+    async def _count_live(self) -> Resources:
         if self._used is None:
             used = Resources(launches=0)
             for client in self._clients:
                 used += await client.load()
             self._used = used
-        return replace(self._used, launches=(self._used.launches or 0) + self._lingering_now())
+        return self._used

@@ -7,12 +7,13 @@ connected.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
-from .errors import PdtError
+from .errors import PdtError, UsageError
 
 __all__ = ("Session",)
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class _Resource(Generic[T]):
     """What stands in for a resource: call it for the live object. Picklable only where its session is."""
 
-    def __init__(self, session: Session, manager: Callable[[], AsyncGenerator[T, None]]) -> None:
+    def __init__(self, session: Session, manager: Callable[[], AsyncIterator[T]]) -> None:
         self._session = session
         self._manager = manager
         self.__name__ = getattr(manager, "__name__", repr(manager))
@@ -40,7 +41,7 @@ class _Resource(Generic[T]):
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[T]:
-        generator = self._manager()
+        generator = cast("AsyncGenerator[T, None]", self._manager())
         try:
             value = await anext(generator)
         except StopAsyncIteration:
@@ -95,12 +96,18 @@ class Session:
         self._live: dict[_Resource[Any], Any] = {}
         self._stack: AsyncExitStack | None = None
 
-    def resource(self, manager: Callable[[], AsyncGenerator[T, None]]) -> Callable[[], T]:
+    def resource(self, manager: Callable[[], AsyncIterator[T]]) -> Callable[[], T]:
         """Register an async generator function that yields exactly one object; usable as a decorator.
 
         :return: a function that returns the live object, and raises `PdtError` while the session is closed.
+        :raises UsageError: for another kind of function.
         """
         resource = _Resource(self, manager)
+        if inspect.iscoroutinefunction(manager) or inspect.isgeneratorfunction(manager):
+            raise UsageError(
+                f"the resource {resource.__name__} is not an async generator: start it with 'async def' and have it "
+                "'yield' one object"
+            )
         self._resources.append(resource)
         return resource
 
@@ -117,8 +124,8 @@ class Session:
         if self._stack is not None:
             raise PdtError("the session is open already")
         async with AsyncExitStack() as stack:
-            stack.callback(self._live.clear)
             for resource in self._resources:
+                stack.callback(self._live.pop, resource, None)
                 self._live[resource] = await stack.enter_async_context(resource._opened())
             self._stack = stack.pop_all()
 

@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat
 import struct
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +26,18 @@ _OFFSET_BITS = 62
 
 
 def state_home() -> Path:
-    """``$XDG_STATE_HOME/pdt``, or ``~/.local/state/pdt`` (XDG Base Directory Specification 0.8)."""
+    """``$XDG_STATE_HOME/pdt``, or ``~/.local/state/pdt`` (XDG Base Directory Specification 0.8).
+
+    :raises PdtError: for a user without a home directory.
+    """
     base = os.environ.get("XDG_STATE_HOME", "")
     # The specification says that a relative path is to be ignored.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "pdt"
+    if os.path.isabs(base):
+        return Path(base) / "pdt"
+    try:
+        return Path.home() / ".local" / "state" / "pdt"
+    except RuntimeError:
+        raise PdtError("there is no place for the state directory: set HOME or XDG_STATE_HOME") from None
 
 
 def secure_directory(path: Path) -> Path:
@@ -49,7 +58,7 @@ def secure_directory(path: Path) -> Path:
         raise PdtError(f"the state directory {path} is {kind}: remove it, or set XDG_STATE_HOME to another place")
     if status.st_uid != os.geteuid():
         raise PdtError(f"the state directory {path} belongs to another user: set XDG_STATE_HOME to a place of your own")
-    if stat.S_IMODE(status.st_mode) & 0o077:
+    if status.st_mode & 0o777 != 0o700:  # others may look in, or the umask has shut us out
         os.chmod(path, 0o700)
     return path
 
@@ -70,6 +79,7 @@ class LockFile:
         self._fd: int | None = None
         # The kernel grants a lock again to the description that holds it, so that this object must know its own.
         self._held: set[int] = set()
+        _lock_files.add(self)
 
     def _open(self) -> int:
         if self._fd is None:
@@ -130,6 +140,18 @@ class LockFile:
     def __reduce__(self) -> tuple[type[LockFile], tuple[Path]]:
         # In another process it is the same file, and holds nothing yet.
         return (LockFile, (self.path,))
+
+
+_lock_files: weakref.WeakSet[LockFile] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    # A forked child shares the description, and would keep what is locked from being freed by its parent's death.
+    for file in list(_lock_files):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def lock_file(purpose: str, identity: str) -> LockFile:

@@ -98,21 +98,26 @@ async def render(text: str, variables: Mapping[str, Any | Callable[[], Any]]) ->
 
     try:
         template, names = _compile(text)
-        values: dict[str, Any] = {}
-        for name, value in variables.items():
-            if name not in names:
-                if inspect.iscoroutine(value):
-                    value.close()
-                continue
-            if isinstance(value, Lazy):
-                value = value.make()
-            values[name] = await value if inspect.isawaitable(value) else value
+        values = {name: await _value(variables[name]) for name in variables if name in names}
         return await template.render_async(values)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"the template has an error in line {error.lineno}: {error.message}") from error
     except jinja2.UndefinedError as error:
         known = ", ".join(sorted(variables)) or "none"
         raise TemplateError(f"the template uses what is not there: {error.message} (there are: {known})") from error
+    except (PdtError, OSError):
+        raise  # a repository's, with a sentence of its own
+    except Exception as error:
+        raise TemplateError(f"the template cannot be filled in: {sentence(error)}") from error
+    finally:
+        for value in variables.values():
+            if inspect.iscoroutine(value):
+                value.close()  # one that nobody came to need
+
+
+async def _value(variable: Any) -> Any:
+    value = variable.make() if isinstance(variable, Lazy) else variable
+    return await value if inspect.isawaitable(value) else value
 
 
 class Lazy:

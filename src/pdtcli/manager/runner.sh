@@ -22,7 +22,7 @@ echo "$$ ${20}" >&3
 trap : HUP INT TERM QUIT
 
 if [ -f env ]; then . ./env; fi
-cd cwd
+cd ./cwd || cd -P . # not by CDPATH
 umask "$mask"
 case $errors in
 -) "$directory/exe" <"$input" >"$output" 2>&1 3>&- ;;

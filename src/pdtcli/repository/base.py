@@ -41,6 +41,9 @@ def job_getter(function: F) -> F:
 class Repository(ABC):
     """A set of jobs, each with a value of some kind; async iteration gives the jobs."""
 
+    _skipped: frozenset[str] = frozenset()
+    """The names that were warned about."""
+
     @staticmethod
     def is_valid_job_id(job: object) -> bool:
         """Whether `job` may name a job, by the one grammar there is (`pdtcli.job`)."""
@@ -84,8 +87,9 @@ class Repository(ABC):
         return {job async for job in self}
 
     def warn_skipped(self, names: Collection[str]) -> None:
-        """Tell, in one warning, that a listing met names that are no job ids."""
-        if names:
+        """Tell, in one warning, that a listing met names that are no job ids; once, however often it is listed."""
+        if not self._skipped.issuperset(names):
+            self._skipped = frozenset(names)
             examples = ", ".join(repr(name) for name in sorted(names)[:3]) + (", …" if len(names) > 3 else "")
             what = "name that is not a valid job id" if len(names) == 1 else "names that are not valid job ids"
             log.warning("%s: skipped %d %s: %s", self, len(names), what, examples)
@@ -109,11 +113,17 @@ class Repository(ABC):
 
     @abstractmethod
     async def delete(self, job: str, /) -> None:
-        """Remove `job`; do nothing when it is not here."""
+        """Remove `job`; do nothing when it is not here.
+
+        :raises InvalidJobId: before anything is touched.
+        """
 
     async def delete_many(self, jobs: Iterable[str]) -> None:
-        """Remove several jobs."""
-        for job in jobs:
+        """Remove several jobs.
+
+        :raises InvalidJobId: before anything is touched.
+        """
+        for job in [job_ids.check(job) for job in jobs]:
             await self.delete(job)
 
     async def info_all(self) -> dict[str, Any]:

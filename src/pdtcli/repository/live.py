@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from .. import job as job_ids
 from .base import Repository, job_getter
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ExecutorLiveRepo(Repository):
         return set(self.task.submitted())
 
     async def contains(self, job: str, /) -> bool:
-        return job in self.task.submitted()
+        return job_ids.is_valid(job) and job in self.task.submitted()
 
     @job_getter
     async def info(self, job: str, /) -> None:
@@ -39,4 +40,4 @@ class ExecutorLiveRepo(Repository):
 
     async def delete(self, job: str, /) -> None:
         """Cancel the job if it has not begun yet."""
-        await self.task.cancel(job)
+        await self.task.cancel(job_ids.check(job))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,9 @@ from ..stream import MemoryReader, ReadStream, WriteStream
 from .base import BlobRepository, MetadataRepository, Repository, job_getter
 
 __all__ = ("InProcessBlobRepository", "InProcessBlobStream", "InProcessMetadataRepository")
+
+
+_claims = threading.Lock()
 
 
 class _InProcess(Repository):
@@ -32,16 +36,16 @@ class _InProcess(Repository):
         return good
 
     async def contains(self, job: str, /) -> bool:
-        return job in self.data
+        return job_ids.is_valid(job) and job in self.data
 
     async def among(self, jobs: Collection[str]) -> set[str]:
-        return {job for job in jobs if job in self.data}
+        return {job for job in jobs if job_ids.is_valid(job) and job in self.data}
 
     async def delete(self, job: str, /) -> None:
-        self.data.pop(job, None)
+        self.data.pop(job_ids.check(job), None)
 
     async def delete_many(self, jobs: Iterable[str]) -> None:
-        for job in jobs:
+        for job in [job_ids.check(job) for job in jobs]:
             self.data.pop(job, None)
 
 
@@ -65,8 +69,12 @@ class InProcessMetadataRepository(_InProcess, MetadataRepository):
 
     @job_getter
     async def claim(self, job: str, data: Any, /) -> bool:
-        # setdefault is atomic among threads; identity tells who won.
-        return self.data.setdefault(job_ids.check(job), data) is data
+        job_ids.check(job)
+        with _claims:
+            if job in self.data:
+                return False
+            self.data[job] = data
+            return True
 
 
 class InProcessBlobStream:

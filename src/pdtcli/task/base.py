@@ -271,6 +271,11 @@ class Task(ABC):
         """Let go of what belongs to this event loop; the pipeline is closing."""
 
     @property
+    def elsewhere(self) -> int:
+        """How many jobs were live on other hosts when `update` last looked; they are not this one's to collect."""
+        return 0
+
+    @property
     def here(self) -> int:
         """How many jobs this process waits for."""
         return 0

@@ -115,6 +115,7 @@ class ProcessTask(Task):
         # Live records of jobs that this process watches, so that collecting one need not read it again.
         self._records: dict[str, LiveRecord] = {}
         self._watches: dict[str, Callable[[], None]] = {}
+        self._elsewhere = 0
         self._stopping: set[asyncio.Task[bool]] = set()
 
         resource_manager.register(self._load, label=name, place=pids.place)
@@ -145,6 +146,10 @@ class ProcessTask(Task):
     @property
     def here(self) -> int:
         return len(self._watches)
+
+    @property
+    def elsewhere(self) -> int:
+        return self._elsewhere
 
     async def validate(self) -> None:
         await self.manager.validate(self.name)
@@ -263,6 +268,7 @@ class ProcessTask(Task):
         values = await self.pids.info_all()
         records = {job: LiveRecord.parse(value, self.manager.host) for job, value in values.items()}
         ours = {job: record for job, record in records.items() if record.is_of(self.manager)}
+        self._elsewhere = len(records) - len(ours)
         directories = {job: record.directory(self.name, job) for job, record in ours.items()}
         found = await self.manager.inspect_many(
             {directory: ours[job].process for job, directory in directories.items()}
