@@ -26,7 +26,7 @@ Priority = Callable[[str, str], int]
 IN_PROCESS_SLOTS = 16
 """So many jobs of an in-process task run at a time, and take turns where they await."""
 
-MAX_REFUSALS = 10
+MAX_REFUSALS = 5
 """After so many jobs in a row that could not be started, a task is left alone for the rest of the command."""
 
 

@@ -204,8 +204,7 @@ class Pipeline:
             if key in self._told:
                 return
             self._told.add(key)
-            subject = ":".join(part for part in (event.task, event.job) if part is not None)
-            log.error("%s %s", subject or "the pipeline", event.message)
+            log.error("%s", event, extra={"pdt": {"event": "problem", "task": event.task, "job": event.job}})
         if self._engine is not None:
             self._engine.note(event)
         if self.observer is not None:

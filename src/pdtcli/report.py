@@ -97,6 +97,11 @@ class Problem:
     job: str | None
     message: str
 
+    def __str__(self) -> str:
+        if self.job is not None:
+            return f"{self.task}:{self.job} {self.message}"
+        return f"{self.task}: {self.message}" if self.task is not None else self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:

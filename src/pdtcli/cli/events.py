@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from ..report import Event, Finished, Launched, Observer, Problem, Report, Surveyed
+from ..report import Event, Finished, Launched, Observer, Report, Surveyed
 
 __all__ = ("EventLog", "Tally", "both", "duration", "summary")
 
@@ -16,7 +16,7 @@ _log = logging.getLogger("pdtcli.cli")
 
 
 class EventLog:
-    """Logs what happens: a job that failed and a problem as warnings, what went well for `-v`.
+    """Logs what happens: a job that failed as a warning, what went well for `-v`. Problems the pipeline logs itself.
 
     :param launched: the level for a job's start; in a long run it is detail, in a tick news.
     :param most: after so many failures of one task, further ones are told as what goes well is: where everything fails
@@ -41,9 +41,6 @@ class EventLog:
                 self._tell(level, "failed", task, job, f"{task}:{job} failed: {event.why}")
                 if self.most is not None and self.failed[task] == self.most + 1:
                     _log.warning("%s has more jobs that fail; -v shows them all", task)
-            case Problem(task, job, message):
-                where = ":".join(filter(None, (task, job)))
-                self._tell(logging.WARNING, "problem", task, job, f"{where}: {message}" if where else message)
 
     def _tell(self, level: int, event: str, task: str | None, job: str | None, text: str) -> None:
         if _log.isEnabledFor(level):
