@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import LoadError, PdtError, sentence
+from .paths import absolute
 
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ("TemplateError", "read_template", "render")
+__all__ = ("TemplateError", "locate", "read_template", "render")
 
 PATH_LIMIT = 4096
 
@@ -72,14 +73,24 @@ def _compile(text: str) -> tuple[jinja2.Template, frozenset[str]]:
     return environment.from_string(text), names
 
 
-def read_template(template: str | os.PathLike[str]) -> str:
-    """The text of a template that is given as text or as a path.
+def locate(template: str | os.PathLike[str]) -> str | Path:
+    """A template that is given as text or as a path, with the path made absolute.
 
     A `Path` is a path; a string is one when it has a single line and names an existing file.
+    """
+    if isinstance(template, str) and ("\n" in template or len(template) > PATH_LIMIT):
+        return template
+    path = absolute(template)
+    return path if not isinstance(template, str) or path.is_file() else template
+
+
+def read_template(template: str | os.PathLike[str]) -> str:
+    """The text of a template, however it is given; see `locate`.
 
     :raises LoadError: for a file that cannot be read.
     """
-    if isinstance(template, str) and ("\n" in template or len(template) > PATH_LIMIT or not os.path.isfile(template)):
+    template = locate(template)
+    if isinstance(template, str):
         return template
     try:
         return Path(template).read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ from ..quota import ResourceManager, Resources
 from ..report import Problem
 from ..repository.base import BlobRepository, MetadataRepository, Repository
 from ..stream import ReadStream, copy_stream
-from ..template import Lazy, read_template, render
+from ..template import Lazy, locate, read_template, render
 from .base import Start, Task
 from .live import LiveRecord
 from .settle import Settler
@@ -95,15 +95,15 @@ class ProcessTask(Task):
         disabled: bool = False,
     ) -> None:
         super().__init__(name, ready=ready, disabled=disabled)
-        for variable in environ or {}:
-            if _VARIABLE.fullmatch(variable) is None:
+        for variable, value in (environ or {}).items():
+            if _VARIABLE.fullmatch(variable) is None or "\0" in value:
                 raise UsageError(f"{variable!r} cannot be an environment variable of the task {name}")
         self._manager = manager
         self.resource_manager: ResourceManager = resource_manager
         self.job_resources: Resources = replace(copy.copy(job_resources), launches=1)
         self.pids = pids
         self.live = pids
-        self.template = template
+        self.template = locate(template)
         self.window = window
         self.environ = dict(environ or {})
         self.stdin = stdin
