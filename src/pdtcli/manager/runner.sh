@@ -11,6 +11,8 @@ umask 077
 set -C
 exec 3>run || exit 125
 set +C
+# Whoever gave this attempt up in the meantime removed the token first, and may have made the directory anew.
+read -r token <token && [ "$token" = "$2" ] || exit 125
 
 # The command's name in the second field may hold anything; of what follows it, the 20th word is the start time.
 read -r stat <"/proc/$$/stat"
@@ -22,7 +24,7 @@ echo "$$ ${20}" >&3
 trap : HUP INT TERM QUIT
 
 if [ -f env ]; then . ./env; fi
-cd ./cwd || cd -P . # not by CDPATH
+cd ./cwd # with the dot, since CDPATH may be set
 umask "$mask"
 case $errors in
 -) "$directory/exe" <"$input" >"$output" 2>&1 3>&- ;;
