@@ -30,14 +30,19 @@ class TestEventLog:
             (Launched("t", "j"), logging.INFO, "t:j started"),
             (done("t", "j"), logging.INFO, "t:j done (2.5 s)"),
             (failed("t", "j"), logging.WARNING, "t:j failed: exit status 3"),
-            (Problem("t", "j", "is odd"), logging.WARNING, "t:j: is odd"),
-            (Problem("t", None, "is odd"), logging.WARNING, "t: is odd"),
-            (Problem(None, None, "is odd"), logging.WARNING, "is odd"),
         ],
     )
     def test_an_event_is_a_line(self, caplog: pytest.LogCaptureFixture, event: Event, level: int, text: str) -> None:
         EventLog()(event)
         assert caplog.record_tuples == [("pdtcli.cli", level, text)]
+
+    def test_a_problem_is_left_to_the_pipeline_which_logs_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        EventLog()(Problem("t", "j", "is odd"))
+        assert caplog.messages == []
+
+    def test_a_long_reason_is_cut(self, caplog: pytest.LogCaptureFixture) -> None:
+        EventLog()(Finished("t", "j", False, {"exception": "x\n" * 200}))
+        assert caplog.messages == ["t:j failed: " + ("x " * 50)[:99] + "…"]
 
     def test_after_many_failures_of_a_task_further_ones_are_details(self, caplog: pytest.LogCaptureFixture) -> None:
         log = EventLog(most=2)

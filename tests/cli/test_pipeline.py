@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from tests.cli.harness import Pdt
+from tests.cli.harness import BOOKS, Pdt
 
 
 def settle(pdt: Pdt) -> None:
@@ -42,6 +42,13 @@ class TestTick:
         result = books("tick", expect=1)
         assert result.out == ""
         assert result.err == "pdt: count:bomb failed: ValueError('this book explodes')\n"
+
+    def test_what_a_job_says_of_its_failure_does_not_act_on_the_terminal(self, books: Pdt) -> None:
+        books.write("rude.py", BOOKS.replace('"this book explodes"', 'chr(27) + "[31m"').replace("ValueError", "Rude"))
+        with (books.directory / "rude.py").open("a") as file:
+            file.write("class Rude(Exception):\n    __repr__ = Exception.__str__\n")
+        books("repo", "put", "count.books", "bomb", input="boom")
+        assert books("tick", "-p", "rude.py", expect=1).err == "pdt: count:bomb failed: \\x1b[31m\n"
 
     def test_a_failure_of_an_earlier_tick_is_not_told_again(self, books: Pdt) -> None:
         books("repo", "put", "count.books", "bomb", input="boom")

@@ -12,6 +12,8 @@ from ..report import Event, Finished, Launched, Observer, Report, Surveyed
 
 __all__ = ("EventLog", "Tally", "both", "duration", "summary")
 
+LONGEST_REASON = 100
+
 _log = logging.getLogger("pdtcli.cli")
 
 
@@ -38,7 +40,7 @@ class EventLog:
                 self.failed[task] += 1
                 shown = self.most is None or self.failed[task] <= self.most
                 level = logging.WARNING if shown else logging.INFO
-                self._tell(level, "failed", task, job, f"{task}:{job} failed: {event.why}")
+                self._tell(level, "failed", task, job, f"{task}:{job} failed: {_brief(event.why)}")
                 if self.most is not None and self.failed[task] == self.most + 1:
                     _log.warning("%s has more jobs that fail; -v shows them all", task)
 
@@ -118,6 +120,12 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min"
+
+
+def _brief(why: str) -> str:
+    """The beginning of what may be long; the record has all of it."""
+    why = " ".join(why.split())
+    return why if len(why) <= LONGEST_REASON else f"{why[: LONGEST_REASON - 1]}…"
 
 
 def _took(event: Finished) -> str:

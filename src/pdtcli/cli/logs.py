@@ -11,6 +11,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from .output import printable
+
 if TYPE_CHECKING:
     from .options import Settings
 
@@ -68,7 +70,8 @@ class _Sentence(logging.Formatter):
         self.debug = debug
 
     def format(self, record: logging.LogRecord) -> str:
-        text = f"pdt: {' '.join(record.getMessage().split())}"
+        # What a job says of its failure comes from its data, and must not act on the terminal.
+        text = f"pdt: {printable(' '.join(record.getMessage().split()))}"
         if record.exc_info and record.exc_info[1] is not None:
             if self.debug:
                 return f"{text}\n{self.formatException(record.exc_info)}"

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from ..errors import PdtError
 
-__all__ = ("Column", "Output", "escape", "jsonable")
+__all__ = ("Column", "Output", "escape", "jsonable", "printable")
 
 # Control characters, what turns the direction of writing, and bytes that are not text.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -91,7 +91,7 @@ class Output:
 
     def line(self, text: str) -> None:
         """One line of plain text."""
-        self._lines([_UNSAFE.sub(_escaped, text)])
+        self._lines([printable(text)])
 
     def _lines(self, lines: Iterable[str]) -> None:
         # In large pieces: a write a line costs more than all the rest, and one huge write notices a closed pipe late.
@@ -146,6 +146,11 @@ def escape(text: str) -> str:
     return _UNSAFE_OR_BACKSLASH.sub(_escaped, text)
 
 
+def printable(text: str) -> str:
+    """`text` for the eye: as `escape`, but with backslashes as they are."""
+    return _UNSAFE.sub(_escaped, text)
+
+
 def jsonable(value: Any) -> Any:
     """`value` in what JSON has: numbers for decimals, words for states, objects for records, strings for the rest."""
     if value is None or isinstance(value, (bool, int, float)):
@@ -176,7 +181,7 @@ def _get(row: Any, key: str) -> Any:
 def _shown(column: Column, row: Any) -> str:
     value = _get(row, column.key)
     text = column.show(value) if column.show is not None else _text(value)
-    return _UNSAFE.sub(_escaped, text)
+    return printable(text)
 
 
 def _text(value: Any) -> str:
