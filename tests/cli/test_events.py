@@ -88,7 +88,7 @@ class TestSummary:
         ]
 
     def test_problems_are_counted(self) -> None:
-        assert self.told(Report(problems=1)) == ["nothing to do, 1 problem"]
+        assert self.told(Report(problems=1)) == ["1 problem"]
 
 
 class TestDisplay:

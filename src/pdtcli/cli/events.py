@@ -92,7 +92,7 @@ def summary(report: Report, tally: Tally) -> list[str]:
     elif report.launched:
         first = ", ".join([f"{report.launched} started", *parts])
     else:
-        first = ", ".join(["nothing to do", *parts])
+        first = ", ".join(parts) or "nothing to do"
     left = [f"{number} {word}" for number, word in ((report.live, "live"), (report.ready, "ready")) if number]
     if report.waiting:
         left.append(f"{report.waiting} waiting")
