@@ -173,7 +173,7 @@ summary.link("table", pdtcli.FileRepository(WORK / "summary" / "table", extensio
 async def summarise(job, library, counts, facts, unparsed, table):
     """The packages with the most lines, what is imported most, and the files that do not parse."""
     with journal("summary", job):
-        python = await library.info(job)
+        about = await library.info(job)
         every_count, every_fact, failed = await counts.info_all(), await facts.info_all(), await unparsed.keys()
         packages: dict[str, Counter[str]] = {}
         imported: Counter[str] = Counter()
@@ -186,14 +186,15 @@ async def summarise(job, library, counts, facts, unparsed, table):
                 imported.update(fact["imports"])
         total = sum(packages.values(), Counter())
         largest = sorted(packages.items(), key=lambda item: (-item[1]["lines"], item[0]))[:10]
+        favourites = sorted(imported.items(), key=lambda item: (-item[1], item[0]))[:6]
 
         columns = ("files", "lines", "bytes", "functions", "classes")
-        lines = [f"The standard library of Python {python['version']}", ""]
+        lines = [f"{about['directory']}, with Python {about['python']}", ""]
         lines.append(f"{'package':20}" + "".join(f"{column:>12}" for column in columns))
         for name, numbers in [*largest, ("all", total)]:
             row = f"{name:20}" + "".join(f"{numbers[column]:12,}" for column in columns)
             lines += [row] if name != "all" else ["─" * len(row), f"{f'all {len(packages)}':20}" + row[20:]]
-        lines += ["", "imported most: " + ", ".join(f"{name} {n}" for name, n in imported.most_common(6))]
+        lines += ["", "imported most: " + ", ".join(f"{name} {n}" for name, n in favourites)]
         lines += ["", f"not parsed: {len(failed)}", *(f"    {name}" for name in sorted(failed))]
         async with await table.open(job, "w") as stream:
             await stream.write("\n".join(lines) + "\n")

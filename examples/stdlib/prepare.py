@@ -1,9 +1,12 @@
-"""Copies the source files of the running Python's standard library to work/source.
+"""Copies the source files of the running Python's standard library, or of another directory, to work/source.
 
 It copies what is missing, so that it may be interrupted at any point and is quick when nothing is left to copy.
+
+    python prepare.py [DIRECTORY]
 """
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -24,7 +27,7 @@ def job_of(path: Path) -> str:
 
 
 def library(root: Path) -> dict[str, Path]:
-    """The source files below a directory, by job, without what was installed into it."""
+    """The source files below a directory, by job, without what was installed beside them."""
     files: dict[str, Path] = {}
     for directory, subdirectories, names in os.walk(root):
         subdirectories[:] = sorted(name for name in subdirectories if not name.endswith("-packages"))
@@ -37,29 +40,29 @@ def library(root: Path) -> dict[str, Path]:
     return files
 
 
-def main() -> None:
-    files = library(Path(sysconfig.get_path("stdlib")))
+def main(root: Path) -> None:
+    files = library(root)
     with pdtcli.open_pipeline(str(Path(__file__).with_name("pipeline.py"))) as pipeline:
         source, record = pipeline.repo("parse.source"), pipeline.repo("summary.library")
+        about = {"directory": str(root), "python": platform.python_version()}
         known = record.info("stdlib")
-        version = platform.python_version()
-        if known and known["version"] != version:
-            sys.exit(f"work/ is about Python {known['version']}; remove it to begin anew with {version}")
+        if known and {key: known.get(key) for key in about} != about:
+            sys.exit(f"work/ is about {known['directory']} and Python {known['python']}: remove it to begin anew")
         missing = sorted(files.keys() - source.ls())
         if known and not missing:
             return
-        # The record appears when all files are there. Without it there is no summary, and what was made of fewer
-        # files is removed.
+        # The record appears when all files are there. Without it there is no summary, and one that was made of fewer
+        # files is removed with it.
         pipeline.remove("summary.library", ["stdlib"], recursive=True)
-        print(f"copying {len(missing)} files of Python {version} to work/source", file=sys.stderr)
+        print(f"copying {len(missing)} files from {root} to work/source", file=sys.stderr)
         for job in missing:
             with open(files[job], "rb") as file:
                 source.put(job, file)
-        record.write("stdlib", f"version: {version}\nfiles: {len(files)}\n".encode())
+        record.write("stdlib", json.dumps(about | {"files": len(files)}).encode())
 
 
 if __name__ == "__main__":
     try:
-        main()
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else sysconfig.get_path("stdlib")).resolve())
     except KeyboardInterrupt:
         sys.exit(130)
