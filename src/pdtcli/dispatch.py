@@ -69,8 +69,10 @@ class Dispatcher:
         self._queues[task] = queue
 
     def add(self, task: Task, job: str) -> None:
-        """Queue one more job."""
-        if job not in self._queued[task] and (task, job) not in self.refused and task not in self._impossible:
+        """Queue one more job, unless it is queued or runs already."""
+        if job in self._queued[task] or job in self._running[task]:
+            return
+        if (task, job) not in self.refused and task not in self._impossible:
             if task.impossible() is not None:
                 self._tell_impossible(task)
                 return
@@ -156,7 +158,7 @@ class Dispatcher:
         best_rank = 0
         for task in self._order:
             queue = self._queues[task]
-            if not queue or task in self._paused or task.disabled:
+            if not queue or task in self._paused or task.disabled or len(self._running[task]) >= IN_PROCESS_SLOTS:
                 continue
             rank = -queue[0][0]
             quota = task.resource_manager
@@ -179,12 +181,9 @@ class Dispatcher:
         running = self._running[task]
         work = asyncio.get_running_loop().create_task(run())
         running[job] = work
-        if len(running) >= IN_PROCESS_SLOTS:
-            self._paused.add(task)
 
         def finished(work: asyncio.Task[None]) -> None:
             del running[job]
-            self._paused.discard(task)
             if not work.cancelled():
                 self._ended(task, job)
 
