@@ -1,8 +1,9 @@
 """A small pipeline whose jobs write down when they start and end, and a process that drives it until it is killed.
 
 Run as a program, it reads lines ``DIRECTORY MODE N`` and, for each, forks a process that drives the pipeline in that
-directory and kills itself just before its N-th change to the world: a file opened for writing, a write, a rename, a link,
-a lock, a process spawned, and so on. It answers `killed`, or `done` when the drive ended before that. N = 0 never kills.
+directory and kills itself just before its N-th change to the world: a file opened for writing, a write, a rename, a
+link, a lock, a process spawned, and so on. It answers `killed`, or `done` when the drive ended before that. N = 0 never
+kills.
 """
 
 from __future__ import annotations
@@ -77,8 +78,14 @@ async def ticks(directory: Path) -> None:
     for _ in range(3):
         async with pipeline(directory) as opened:
             await opened.tick()
-        while not all(status.read_text().count("\n") == 2 for status in (directory / "state").glob("lab/shell/*/run")):
+        while not all(has_ended(job) for job in (directory / "state" / "lab" / "shell").iterdir() if job.is_dir()):
             time.sleep(0.002)
+
+
+def has_ended(job: Path) -> bool:
+    """Whether the script of a job directory has left its exit status."""
+    status = job / "run"
+    return status.exists() and status.read_text().count("\n") == 2
 
 
 async def look(directory: Path) -> None:
