@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from .dispatch import Dispatcher, Priority
 from .errors import sentence
@@ -310,11 +311,16 @@ class Engine:
         self.report.failed_before = sum(row.failed for row in counts)
 
     def _counts(self, task: Task, row: Counts) -> Counts:
-        """The row, with the failures that this process knows of where the survey did not read the records."""
-        if task.failed is not None:
-            return row
-        failed = min(len(self._failed[task.name]), row.done)
-        return Counts(row.task, row.disabled, row.waiting, row.ready, row.live, row.done - failed, failed, row.links)
+        """The row, with what only this process knows: jobs that it runs itself, and failures among what is done."""
+        running = min(task.here, row.ready) if task.in_process else 0
+        failed = min(len(self._failed[task.name]), row.done) if task.failed is None else 0
+        return replace(
+            row,
+            ready=row.ready - running,
+            live=row.live + running,
+            done=row.done - failed,
+            failed=row.failed + failed,
+        )
 
     def _problem(self, task: Task, what: str, error: Exception) -> None:
         log.debug("%s: %s", task.name, what, exc_info=error)
@@ -329,9 +335,9 @@ class Engine:
 
     async def _wind_down(self) -> None:
         self._dispatcher.clear()
-        live = self._here()
-        self.report.interrupted = True
-        self.emit(Stopping(live, self._cancel))
+        here = self._here(only_here=True)
+        self.report.interrupted = self._dirty = True
+        self.emit(Stopping(self._here() - here, self._cancel, here))
         if self._cancel:
             survey = Survey()
             cancels = [

@@ -126,10 +126,15 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """A run was asked to stop: nothing more is launched; `live` jobs run on, or are being cancelled."""
+    """A run was asked to stop, and launches nothing more.
+
+    :ivar live: how many jobs run on by themselves, or are being cancelled.
+    :ivar here: how many run inside this process, which waits for their end.
+    """
 
     live: int
     cancel: bool
+    here: int = 0
 
 
 Event = Launched | Finished | Problem | Surveyed | Stopping

@@ -113,13 +113,6 @@ class TestDisplay:
         assert list(display.bars) == ["t", "u"]
         assert self.counts(display, "u") == (0, 0, 2, 0, 0)
 
-    def test_what_runs_in_this_process_is_live_though_no_survey_sees_it(self) -> None:
-        display = Display()
-        display(Surveyed([Counts("t", ready=5)]))
-        display(Launched("t", "a"))
-        display(Surveyed([Counts("t", ready=5)]))
-        assert self.counts(display, "t") == (0, 4, 1, 0, 0)
-
     def test_the_time_left_is_told_by_the_pace_of_late(self) -> None:
         display = Display()
         display(Surveyed([Counts("t", ready=40)]))

@@ -155,16 +155,20 @@ def _announce(cli: Cli) -> Any:
 
     def observe(event: Event) -> None:
         if isinstance(event, Stopping):
-            jobs = "1 live job" if event.live == 1 else f"{event.live} live jobs"
-            if not event.live:
-                what = "nothing is live"
-            elif event.cancel:
-                what = f"cancelling {jobs}"
-            else:
-                what = f"{jobs} will run on, to be collected by the next cycle"
-            cli.say(f"stopping: {what}; Ctrl-C again leaves at once")
+            parts = []
+            if event.live and event.cancel:
+                parts.append(f"cancelling {_jobs(event.live)}")
+            elif event.live:
+                parts.append(f"{_jobs(event.live)} will run on, to be collected by the next cycle")
+            if event.here:
+                parts.append(f"waiting for {_jobs(event.here)} inside this process")
+            cli.say(f"stopping: {', '.join(parts) or 'nothing is live'}; Ctrl-C again leaves at once")
 
     return observe
+
+
+def _jobs(number: int) -> str:
+    return "1 live job" if number == 1 else f"{number} live jobs"
 
 
 def _outcome(report: Report, *, failed: int) -> int:

@@ -28,14 +28,13 @@ WINDOW = 15.0
 class _Bar:
     """The counts of one task, and how fast its jobs end."""
 
-    __slots__ = ("disabled", "done", "ended", "failed", "here", "live", "ready", "samples", "task", "waiting")
+    __slots__ = ("disabled", "done", "ended", "failed", "live", "ready", "samples", "task", "waiting")
 
     def __init__(self, task: str, now: float) -> None:
         self.task = task
         self.disabled = False
         self.waiting = self.ready = self.live = self.done = self.failed = 0
         self.ended = 0  # in this run
-        self.here = 0  # launched in this run, and not ended
         self.samples: deque[tuple[float, int]] = deque([(now, 0)])
 
     @property
@@ -44,13 +43,10 @@ class _Bar:
 
     def survey(self, counts: Counts) -> None:
         self.disabled = counts.disabled
-        # A job that runs inside this process has no live record, and so a survey takes it for one that is ready.
-        unseen = min(max(0, self.here - counts.live), counts.ready)
-        self.waiting, self.ready, self.live = counts.waiting, counts.ready - unseen, counts.live + unseen
+        self.waiting, self.ready, self.live = counts.waiting, counts.ready, counts.live
         self.done, self.failed = counts.done, counts.failed
 
     def launch(self) -> None:
-        self.here += 1
         self.live += 1
         if self.ready:
             self.ready -= 1
@@ -59,7 +55,6 @@ class _Bar:
 
     def finish(self, success: bool) -> None:
         self.ended += 1
-        self.here = max(0, self.here - 1)
         if self.live:
             self.live -= 1
         if success:

@@ -6,7 +6,6 @@ a job ends, so that the pipeline need not ask every second, sets `signals_ends` 
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
@@ -26,8 +25,6 @@ from ..repository.combine import (
 )
 
 __all__ = ("Start", "Task")
-
-log = logging.getLogger(__name__)
 
 
 class Start(Enum):
@@ -293,13 +290,11 @@ class Task(ABC):
 
     def tell_launched(self, job: str) -> None:
         """A job was started."""
-        log.debug("%s:%s started", self.name, job)
         self.emit(Launched(self.name, job))
 
     def tell_finished(self, job: str, record: Mapping[str, object]) -> None:
         """A job ended with `record`."""
         event = Finished(self.name, job, bool(record.get("success")), record)
-        log.debug("%s:%s %s", self.name, job, "done" if event.success else f"failed: {event.why}")
         self.emit(event)
 
     def link_outcomes(self, done: MetadataRepository | None, failed: MetadataRepository | None) -> None:
