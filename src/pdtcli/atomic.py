@@ -19,7 +19,7 @@ from pathlib import Path
 from .errors import BackendError, PdtError, sentence
 from .host import boot_id, hostname, is_alive, process_start
 
-__all__ = ("PREFIX", "create", "remove_tree", "replace", "sweep", "temporary_name", "writing")
+__all__ = ("PREFIX", "create", "remove_tree", "replace", "replace_tree", "sweep", "temporary_name", "writing")
 
 PREFIX = ".pdt-"
 """How every temporary name begins."""
@@ -154,6 +154,32 @@ def remove_tree(path: Path) -> None:
         os.rename(path, doomed)
     except FileNotFoundError:
         return
+    _discard(doomed)
+
+
+def replace_tree(path: Path, complete: Path) -> None:
+    """Make the directory `complete` the directory `path`, in place of one that is there.
+
+    A kill in the middle leaves the old one, the new one or none.
+    """
+    while True:
+        try:
+            os.rename(complete, path)
+            return
+        except OSError:
+            if not path.is_dir():
+                raise
+        doomed = path.parent / temporary_name()
+        try:
+            os.rename(path, doomed)
+            os.rename(complete, path)
+        except FileNotFoundError:
+            continue  # somebody else removed it
+        _discard(doomed)
+        return
+
+
+def _discard(doomed: Path) -> None:
     if doomed.is_symlink() or not doomed.is_dir():
         os.unlink(doomed)
     else:

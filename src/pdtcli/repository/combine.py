@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+from .. import job as job_ids
 from ..errors import JobNotFound
 from ..outcome import succeeded
 from .base import DerivedRepository, Lister, Repository, job_getter
@@ -44,6 +45,7 @@ class _Aggregate(DerivedRepository):
 
     async def delete(self, job: str, /) -> None:
         """Delete the job from every part."""
+        job_ids.check(job)
         for child in self.children.values():
             await child.delete(job)
 
@@ -161,6 +163,7 @@ class MapRepository(DerivedRepository):
 
     async def delete(self, job: str, /) -> None:
         """Delete the job from the base, if that is allowed."""
+        job_ids.check(job)
         if self.allow_deletes:
             await self.base.delete(job)
 
@@ -198,6 +201,7 @@ class SucceededRepository(DerivedRepository):
 
     async def delete(self, job: str, /) -> None:
         """Do nothing: the record is its own repository's to delete."""
+        job_ids.check(job)
 
 
 class RelatedItemRepository(DerivedRepository):
@@ -272,6 +276,7 @@ class RelatedItemRepository(DerivedRepository):
 
     async def delete(self, job: str, /) -> None:
         """Delete the related job from the base, if that is allowed."""
+        job_ids.check(job)
         if self.allow_deletes and (name := await self._lookup(job)) is not None:
             await self.base_repository.delete(name)
 
@@ -283,6 +288,7 @@ class RelatedItemRepository(DerivedRepository):
             return value
 
         async def translated(job: str, *args: Any, **kwargs: Any) -> Any:
+            job_ids.check(job)
             return await value(await self._translate(job), *args, **kwargs)
 
         return translated

@@ -7,6 +7,7 @@ A listing is one directory scan. A value is written under a hidden name and rena
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
@@ -72,12 +73,18 @@ class FileWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._temporary = path.parent / atomic.temporary_name()
-        self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
+        with atomic.writing(path):
+            self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
 
     async def write(self, data: bytes, /) -> int:
         if self._file is None:
             raise ValueError("write to a closed stream")
-        await offload(len(data) > SMALL, self._write_all, self._file, data)
+        try:
+            with atomic.writing(self._path):
+                await offload(len(data) > SMALL, self._write_all, self._file, data)
+        except BaseException:
+            await self.abort()  # whoever goes on in spite of it must not store half a value
+            raise
         return len(data)
 
     @staticmethod
@@ -90,8 +97,9 @@ class FileWriter:
         file, self._file = self._file, None
         if file is not None:
             try:
-                file.close()
-                os.rename(self._temporary, self._path)
+                with atomic.writing(self._path):
+                    file.close()
+                    os.rename(self._temporary, self._path)
             except BaseException:
                 self._temporary.unlink(missing_ok=True)
                 raise
@@ -149,11 +157,14 @@ class FileRepositoryBase(Repository):
     async def validate(self) -> None:
         """Create the directory where it is missing.
 
-        :raises PermissionError: when it cannot be made or listed.
+        :raises OSError: when it cannot be made or listed.
         """
-        self.basedir.mkdir(exist_ok=True, parents=True)
+        try:
+            self.basedir.mkdir(exist_ok=True, parents=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.basedir)) from None
         if not os.access(self.basedir, os.R_OK | os.X_OK):
-            raise PermissionError(f"cannot read the directory {self.basedir}")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.basedir))
 
     # ---- paths
 
@@ -167,12 +178,17 @@ class FileRepositoryBase(Repository):
     def existing_path(self, job: str) -> Path:
         """Where `job` is: `fullpath`, or that with the extension in other letters."""
         path = self.fullpath(job)
-        if self.case_insensitive and not path.exists():
-            for name in os.listdir(self.basedir):
+        return path if not self.case_insensitive or self._is_present(path) else self._spellings([job])[job][-1]
+
+    def _spellings(self, jobs: Iterable[str]) -> dict[str, list[Path]]:
+        """Where each of `jobs` may be: its `fullpath` and what else is there under its name."""
+        found = {job: [self.fullpath(job)] for job in jobs}
+        if self.case_insensitive and os.path.isdir(self.basedir):
+            for name in self._list():
                 match = self._member.fullmatch(name)
-                if match is not None and match[1] == job:
-                    return self.basedir / name
-        return path
+                if match is not None and match[1] in found and not name.endswith(self.extension):
+                    found[match[1]].append(self.basedir / name)
+        return found
 
     @job_getter
     async def info(self, job: str, /) -> Any:
@@ -182,7 +198,8 @@ class FileRepositoryBase(Repository):
     # ---- keys
 
     def _list(self) -> list[str]:
-        return os.listdir(self.basedir)
+        """The names of all members, of the right kind, and of what is being made."""
+        raise NotImplementedError
 
     def _scan(self) -> set[str]:
         match = self._member.fullmatch
@@ -199,6 +216,8 @@ class FileRepositoryBase(Repository):
             return name.lower().endswith(self.extension.lower())
         return name.endswith(self.extension)
 
+    _removes_slowly = False
+
     def _is_large(self) -> bool:
         return os.stat(self.basedir).st_size > SMALL_DIRECTORY
 
@@ -210,7 +229,7 @@ class FileRepositoryBase(Repository):
             yield job
 
     def _is_present(self, path: Path) -> bool:
-        return os.path.exists(path)
+        raise NotImplementedError
 
     def _contains(self, job: str) -> bool:
         return job_ids.is_valid(job) and self._is_present(self.existing_path(job))
@@ -219,41 +238,49 @@ class FileRepositoryBase(Repository):
         return self._contains(job)
 
     async def among(self, jobs: Collection[str]) -> set[str]:
-        if len(jobs) <= FEW:
+        if len(jobs) <= FEW and not self.case_insensitive:
             return {job for job in jobs if self._contains(job)}
         return (await self.keys()).intersection(jobs)
 
     # ---- deletes
 
-    def _remove(self, job: str) -> None:
+    def _remove(self, path: Path) -> None:
         raise NotImplementedError
 
     async def delete(self, job: str, /) -> None:
-        self._remove(job)
+        await self.delete_many([job])
 
     async def delete_many(self, jobs: Iterable[str]) -> None:
         doomed = list(jobs)
 
         def remove_all() -> None:
-            for job in doomed:
-                self._remove(job)
+            for spellings in self._spellings(doomed).values():
+                for path in spellings:
+                    self._remove(path)
 
-        await offload(len(doomed) > FEW, remove_all)
+        await offload(len(doomed) > FEW or self._removes_slowly, remove_all)
 
 
 class FileRepository(FileRepositoryBase, BlobRepository):
-    """A directory whose files are the values."""
+    """A directory whose files are the values; what else is in it does not count."""
 
-    def _remove(self, job: str) -> None:
+    def _list(self) -> list[str]:
+        with os.scandir(self.basedir) as entries:
+            return [entry.name for entry in entries if entry.is_file()]
+
+    def _is_present(self, path: Path) -> bool:
+        return os.path.isfile(path)
+
+    def _remove(self, path: Path) -> None:
         try:
-            os.unlink(self.existing_path(job))
-        except FileNotFoundError:
+            os.unlink(path)
+        except (FileNotFoundError, IsADirectoryError):
             pass
 
     async def open_reader(self, job: str, /) -> ReadStream:
         try:
             return FileReader(open(self.existing_path(job), "rb", buffering=0))
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise JobNotFound(f"{self} does not hold {job}") from None
 
     async def open_writer(self, job: str, /) -> WriteStream:
@@ -262,18 +289,19 @@ class FileRepository(FileRepositoryBase, BlobRepository):
     @job_getter
     async def local_file(self, job: str, /) -> str | None:
         path = self.existing_path(job)
-        return str(path) if path.exists() else None
+        return str(path) if self._is_present(path) else None
 
     @job_getter
     async def collect(self, job: str, source: Callable[[], Awaitable[ReadStream]], path: str | None = None, /) -> None:
         """Store what a job left behind; on the same file system the file is moved, whatever its size."""
+        target = self.fullpath(job)
         if path is not None:
             try:
                 os.chmod(path, 0o666 & ~current_umask())
             except FileNotFoundError:
                 raise JobNotFound(f"{path} is not there") from None
             try:
-                os.rename(path, self.fullpath(job))
+                os.rename(path, target)
                 return
             except OSError:
                 pass  # another file system, most likely; if not, the copy fails with the same reason
@@ -281,7 +309,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
 
 
 class DirectoryRepository(FileRepositoryBase):
-    """A directory whose directories are the values.
+    """A directory whose directories are the values; what else is in it does not count.
 
     :param discard_empty: whether only directories with something in them count as present.
     """
@@ -297,11 +325,15 @@ class DirectoryRepository(FileRepositoryBase):
         self.discard_empty = discard_empty
 
     def _is_present(self, path: Path) -> bool:
+        if not self.discard_empty:
+            return os.path.isdir(path)
         try:
             with os.scandir(path) as entries:
-                return not self.discard_empty or next(entries, None) is not None
+                return next(entries, None) is not None
         except (FileNotFoundError, NotADirectoryError):
             return False
+
+    _removes_slowly = True
 
     def _list(self) -> list[str]:
         with os.scandir(self.basedir) as entries:
@@ -310,27 +342,27 @@ class DirectoryRepository(FileRepositoryBase):
             names = [n for n in names if n.startswith(atomic.PREFIX) or self._is_present(self.basedir / n)]
         return names
 
-    def _remove(self, job: str) -> None:
-        atomic.remove_tree(self.existing_path(job))
-
-    async def delete(self, job: str, /) -> None:
-        await asyncio.to_thread(self._remove, job)
+    def _remove(self, path: Path) -> None:
+        if os.path.isdir(path):
+            atomic.remove_tree(path)
 
     @job_getter
     async def mkdir(self, job: str, /) -> None:
         """Create an empty directory for `job`; do nothing when there is one."""
-        self.fullpath(job).mkdir(exist_ok=True)
+        path = self.fullpath(job)
+        with atomic.writing(path):
+            path.mkdir(exist_ok=True)
 
     @asynccontextmanager
     async def _creating(self, job: str) -> AsyncIterator[Path]:
         target = self.fullpath(job)
         temporary = self.basedir / atomic.temporary_name()
-        temporary.mkdir()
+        with atomic.writing(target):
+            temporary.mkdir()
         try:
             yield temporary
-            if self._contains(job) or target.is_dir():
-                await asyncio.to_thread(atomic.remove_tree, target)
-            os.rename(temporary, target)
+            with atomic.writing(target):
+                await asyncio.to_thread(atomic.replace_tree, target, temporary)
         except BaseException:
             await asyncio.to_thread(atomic.remove_tree, temporary)
             raise

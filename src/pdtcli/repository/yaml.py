@@ -7,6 +7,7 @@ is imported with the first value that is read or written.
 from __future__ import annotations
 
 import datetime
+import reprlib
 from abc import ABC
 from collections.abc import Collection
 from functools import lru_cache
@@ -22,6 +23,10 @@ from .files import FileRepository
 __all__ = ("YamlMetadataFileRepository", "YamlMetadataRepository", "dump", "load")
 
 
+DEEP = 5000
+"""So many levels a document may be nested; a shorter text cannot have more."""
+
+
 @lru_cache(maxsize=1)
 def _classes() -> tuple[Any, Any]:
     import yaml
@@ -32,6 +37,12 @@ def _classes() -> tuple[Any, Any]:
     class Dumper(base):  # type: ignore[misc, valid-type]
         def ignore_aliases(self, data: object) -> bool:
             return True  # records are read by people and by grep
+
+        def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
+            for key in mapping:
+                if isinstance(key, tuple):  # comes back as a list, which is no key
+                    raise yaml.representer.RepresenterError("cannot be a key", key)
+            return super().represent_mapping(tag, mapping, flow_style)
 
     def represent_time(dumper: Any, value: datetime.datetime) -> Any:
         return dumper.represent_scalar("tag:yaml.org,2002:timestamp", value.isoformat())
@@ -51,7 +62,11 @@ def dump(value: Any) -> bytes:
         text: bytes = yaml.dump(
             value, Dumper=_classes()[1], encoding="utf-8", allow_unicode=True, sort_keys=False, width=1_000_000
         )
-    except yaml.YAMLError as error:
+    except yaml.representer.RepresenterError as error:
+        what = error.args[-1]
+        reason = f"{reprlib.repr(what)} is of the type {type(what).__name__}"
+        raise InvalidValue(f"the value cannot be written as YAML: {reason}") from error
+    except (yaml.YAMLError, ValueError) as error:  # such as half a character
         raise InvalidValue(f"the value cannot be written as YAML: {_one_line(error)}") from error
     except RecursionError:
         raise InvalidValue("the value cannot be written as YAML: it contains itself, or is nested too deeply") from None
@@ -67,11 +82,27 @@ def load(text: bytes | str, origin: str = "the value") -> Any:
     import yaml
 
     try:
+        if len(text) > DEEP and _depth(text) > DEEP:
+            raise InvalidValue(f"{origin} is not valid YAML: it is nested more than {DEEP} levels deep")
         return yaml.load(text, Loader=_classes()[0])  # noqa: S506 - the loader is the safe one
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidValue(f"{origin} is not valid YAML: {_one_line(error)}") from error
     except (RecursionError, ValueError, OverflowError) as error:
         raise InvalidValue(f"{origin} is not valid YAML: {type(error).__name__}: {error}") from error
+
+
+def _depth(text: bytes | str) -> int:
+    """How deep a document is nested; libyaml would take the process down with the stack."""
+    import yaml
+
+    depth = deepest = 0
+    for event in yaml.parse(text, Loader=_classes()[0]):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return deepest
 
 
 def _one_line(error: Exception) -> str:
@@ -111,24 +142,22 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
     def __init__(self, dir: Any, extension: str = ".yaml", case_insensitive: bool = False) -> None:
         super().__init__(dir, extension=extension, case_insensitive=case_insensitive)
 
-    def _read(self, job: str) -> bytes | None:
-        try:
-            with open(self.existing_path(job), "rb", buffering=0) as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
-
-    def _load(self, job: str) -> Any:
-        text = self._read(job)
-        return {} if text is None else load(text, f"{self}: {job}")
-
     def _load_many(self, jobs: Collection[str]) -> dict[str, Any]:
-        texts = {job: text for job in jobs if (text := self._read(job)) is not None}
-        return {job: load(text, f"{self}: {job}") for job, text in texts.items()}
+        found = {}
+        for job, spellings in self._spellings(jobs).items():
+            for path in spellings:
+                try:
+                    with open(path, "rb", buffering=0) as file:
+                        text = file.read()
+                except (FileNotFoundError, IsADirectoryError):
+                    continue
+                found[job] = load(text, str(path))
+                break
+        return found
 
     @job_getter
     async def info(self, job: str, /) -> Any:
-        return self._load(job)
+        return self._load_many([job]).get(job, {})
 
     async def info_many(self, jobs: Collection[str]) -> dict[str, Any]:
         return await offload(len(jobs) > FEW, self._load_many, jobs)
@@ -139,4 +168,6 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
 
     @job_getter
     async def claim(self, job: str, data: Any, /) -> bool:
+        if self.case_insensitive and await self.contains(job):
+            return False
         return atomic.create(self.fullpath(job), dump(data))
