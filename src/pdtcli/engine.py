@@ -75,6 +75,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._stop = False
         self._cancel = False
+        self._once = False
         self._dirty = False
         self._patience = PATIENCE
         self._polled_live = False
@@ -113,6 +114,7 @@ class Engine:
         """One cycle; waits for jobs that only this process can collect."""
         started = time.monotonic()
         try:
+            self._once = True
             self._listen(lambda task: task.here_only)
             await self._collect_all()
             await self._survey()
@@ -145,7 +147,8 @@ class Engine:
                 self._listen(lambda task: True)
                 await self._collect_all()
                 await self._survey()
-                while not self._stop and await self._cycle(forever, launch_once):
+                self._once = launch_once
+                while not self._stop and await (self._cycle_once() if launch_once else self._cycle(forever)):
                     pass
                 if self._stop:
                     await self._wind_down()
@@ -159,26 +162,29 @@ class Engine:
 
     # ---- the cycle
 
-    async def _cycle(self, forever: bool, launch_once: bool) -> bool:
+    async def _cycle(self, forever: bool) -> bool:
         """Start what fits, wait for an event, act on it; whether there may be more to do."""
         await self._dispatcher.fill()
-        busy = self._here() or self._polled_live or self._unheard()
+        busy = self._here() or self._polled_live
         waiting = self._dispatcher.queued or self._dispatcher.taken
-        if launch_once:
-            if not busy and not self._dispatcher.queued:
-                return False
-            await self._next_event(POLL if self._polled_live or not self._here() else None)
-            if self._polled_live or self._dispatcher.queued:
-                await self._collect_all()
-                self._dispatcher.release_all()
-            return True
-        if not busy and not waiting and not self._dirty and not forever:
+        if not (busy or waiting or self._dirty or self._unheard() or forever):
             return False
         await self._next_event(self._until_survey())
         if self._until_survey() <= 0 and not self._stop:
             await self._collect_all()
             await self._survey()
             self._patience -= 1
+        return True
+
+    async def _cycle_once(self) -> bool:
+        """The same for what was ready at first, and that alone."""
+        await self._dispatcher.fill()
+        if not self._here() and not self._polled_live and not self._dispatcher.queued:
+            return False
+        await self._next_event(POLL if self._polled_live or not self._here() else None)
+        if self._polled_live or self._dispatcher.queued:
+            await self._collect_all()
+            self._dispatcher.release_all()
         return True
 
     def _unheard(self) -> bool:
@@ -236,6 +242,8 @@ class Engine:
         self._dispatcher.release(task)
         if not task.remembers:
             self._forgotten.add((task, job))
+        if self._once:
+            return
         for follower, ready in self._followers_of(task):
             if not follower.disabled and (follower, job) not in self._forgotten:
                 try:
