@@ -54,7 +54,7 @@ def main(root: Path) -> None:
         # The record appears when all files are there. Without it there is no summary, and one that was made of fewer
         # files is removed with it.
         pipeline.remove("summary.library", ["stdlib"], recursive=True)
-        print(f"copying {len(missing)} files from {root} to work/source", file=sys.stderr)
+        print(f"copying {len(missing)} files to work/source", file=sys.stderr)
         for job in missing:
             with open(files[job], "rb") as file:
                 source.put(job, file)
