@@ -69,7 +69,10 @@ def running(code: str, *arguments: object, env: Mapping[str, str] | None = None)
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
 
 
 def python(code: str, *arguments: object, env: Mapping[str, str] | None = None) -> str:

@@ -73,6 +73,8 @@ class _Call:
     job: str
     arguments: dict[str, Any]
     lock: LockFile | None
+    stays: bool
+    """Whether the thread that submits it lasts as long as the process does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +87,55 @@ class _Result:
     traceback: Sequence[str] = ()
 
 
-@lru_cache(maxsize=1)
-def _settle_in() -> None:
-    """Make a worker process, when it gets its first job, one that ends with its parent and leaves Ctrl-C to it.
+class _Submitting(threading.local):
+    """Set while this thread submits a job, when an executor may fork workers."""
 
-    A worker whose parent was killed would wait for work for ever (hence PR_SET_PDEATHSIG of prctl(2)); one that was
-    forked from an event loop would pass its signals on to the parent's loop, through the descriptor they share.
+    parent = 0
+
+
+_submitting = _Submitting()
+_imported_in = os.getpid()
+
+
+def _forked() -> None:
+    # A worker is made ready here and not with its first job, since it may never get one.
+    parent, _submitting.parent = _submitting.parent, 0
+    if parent:
+        _settle_in(parent)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _settle_in(parent: int) -> None:
+    """Make a worker process one that ends with its parent and leaves Ctrl-C to it.
+
+    A worker whose parent was killed would wait for work for ever and keep the locks that it inherited (hence
+    PR_SET_PDEATHSIG of prctl(2)); one that was forked from an event loop would pass its signals on to the parent's
+    loop, through the descriptor they share.
     """
-    import multiprocessing
-
-    if multiprocessing.parent_process() is None:
-        return
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)  # it was killed a moment ago
     if threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@lru_cache(maxsize=1)
+def _settle_in_once(worker: int) -> None:
+    """The same for a worker that was not forked from us, with its first job."""
+    import multiprocessing
+
+    if worker == _imported_in and multiprocessing.parent_process() is not None:
+        _settle_in(os.getppid())
+
+
 def _execute(call: _Call) -> _Result:
-    _settle_in()
+    if call.stays:
+        _settle_in_once(os.getpid())
     start = now()
     with call.lock.holding(call.job) if call.lock is not None else nullcontext(True) as got:
         if not got:
@@ -191,11 +221,16 @@ class ExecutorTask(FunctionTask):
             if not force and not await self.may_start(job):
                 self._release(job)
                 return Start.TAKEN
-            call = _Call(_Function(func), job, arguments, self._lock)
+            # What Linux takes for the parent of a process is a thread.
+            stays = threading.current_thread() is threading.main_thread()
+            call = _Call(_Function(func), job, arguments, self._lock, stays)
+            _submitting.parent = os.getpid() if stays else 0
             future = self.executor.submit(_execute, call)
         except BaseException:
             self._release(job)
             raise
+        finally:
+            _submitting.parent = 0
         self._futures[job] = future
         if force:
             self._forced.add(job)
