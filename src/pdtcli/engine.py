@@ -167,7 +167,10 @@ class Engine:
         await self._dispatcher.fill()
         busy = self._here() or self._polled_live
         waiting = self._dispatcher.queued or self._dispatcher.taken
-        if not (busy or waiting or self._dirty or self._unheard() or forever):
+        unheard = self._unheard()
+        if unheard and self._patience <= 0:
+            waiting = 0  # they hold the quota that the others wait for
+        if not (busy or waiting or self._dirty or (unheard and self._patience > 0) or forever):
             return False
         await self._next_event(self._until_survey())
         if self._until_survey() <= 0 and not self._stop:
@@ -190,13 +193,13 @@ class Engine:
     def _unheard(self) -> bool:
         """Whether the last survey found live jobs of this host whose end we would not hear, so that it is repeated.
 
-        Another process started them after we looked, and it may be killed. Jobs that cannot be collected end the
-        patience.
+        Another process started them after we looked, and it may be killed. Or they cannot be collected, for want of
+        space for instance: then patience comes to an end.
         """
         heard = sum(task.here + task.elsewhere for task in self.tasks)
         if self.report.live <= heard:
             self._patience = PATIENCE
-        return self.report.live > heard and self._patience > 0
+        return self.report.live > heard
 
     def _until_survey(self) -> float:
         """Seconds until the next survey is due."""

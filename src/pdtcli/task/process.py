@@ -51,7 +51,7 @@ class ProcessTask(Task):
     """A task that runs a script per job.
 
     :param name: the name of the task.
-    :param manager: gives the manager of the machine to run on; usually a session's resource.
+    :param manager: the machine to run on: a manager, or what gives one, such as a session's resource.
     :param resource_manager: the quota that live jobs count against; one quota may serve several tasks.
     :param job_resources: what one job counts as. It is not enforced on the job.
     :param pids: holds the live records. Linked as `pids`: status, inhibits start and output.
@@ -76,7 +76,7 @@ class ProcessTask(Task):
     def __init__(
         self,
         name: str,
-        manager: Callable[[], ProcessManager],
+        manager: Callable[[], ProcessManager] | ProcessManager,
         resource_manager: ResourceManager,
         job_resources: Resources,
         pids: MetadataRepository,
@@ -98,7 +98,7 @@ class ProcessTask(Task):
         for variable, value in (environ or {}).items():
             if _VARIABLE.fullmatch(variable) is None or "\0" in value:
                 raise UsageError(f"{variable!r} cannot be an environment variable of the task {name}")
-        self._manager = manager
+        self._manager = manager if callable(manager) else lambda: manager
         self.resource_manager: ResourceManager = resource_manager
         self.job_resources: Resources = replace(copy.copy(job_resources), launches=1)
         self.pids = pids
