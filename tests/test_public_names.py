@@ -9,14 +9,48 @@ import pytest
 
 import pdtcli
 
-FROM_THE_SEED_LIBRARY = """
-    Repository BlobRepository MetadataRepository FileRepositoryBase FileRepository DirectoryRepository
-    YamlMetadataRepository YamlMetadataFileRepository InProcessMetadataRepository InProcessBlobRepository
-    AggregateAndRepository AggregateOrRepository BlockingRepository RelatedItemRepository MapRepository
-    ExecutorLiveRepo Link Task InProcessSyncTask ExecutorTask ProcessTask STDOUT LocalLinuxManager ResourceType
-    Resources ResourceManager parse_quantity Session Pipeline main update run launch print_status print_trace
-    delete_data list_data cat_data inject_data shell
-""".split()
+FROM_THE_SEED_LIBRARY = [
+    "Repository",
+    "BlobRepository",
+    "MetadataRepository",
+    "FileRepositoryBase",
+    "FileRepository",
+    "DirectoryRepository",
+    "YamlMetadataRepository",
+    "YamlMetadataFileRepository",
+    "InProcessMetadataRepository",
+    "InProcessBlobRepository",
+    "AggregateAndRepository",
+    "AggregateOrRepository",
+    "BlockingRepository",
+    "RelatedItemRepository",
+    "MapRepository",
+    "ExecutorLiveRepo",
+    "Link",
+    "Task",
+    "InProcessSyncTask",
+    "ExecutorTask",
+    "ProcessTask",
+    "STDOUT",
+    "LocalLinuxManager",
+    "ResourceType",
+    "Resources",
+    "ResourceManager",
+    "parse_quantity",
+    "Session",
+    "Pipeline",
+    "main",
+    "update",
+    "run",
+    "launch",
+    "print_status",
+    "print_trace",
+    "delete_data",
+    "list_data",
+    "cat_data",
+    "inject_data",
+    "shell",
+]
 
 
 def python(code: str) -> str:
@@ -43,7 +77,7 @@ def test_names_complete_before_they_are_loaded() -> None:
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'pdtcli' has no attribute 'Pipelin'"):
-        _ = pdtcli.Pipelin  # type: ignore[attr-defined]
+        _ = pdtcli.Pipelin
 
 
 def test_importing_the_package_imports_next_to_nothing() -> None:

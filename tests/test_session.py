@@ -25,6 +25,10 @@ class Log(list[str]):
         return session.resource(manager)
 
 
+def fail() -> None:
+    raise ZeroDivisionError
+
+
 @pytest.fixture
 def log() -> Log:
     return Log()
@@ -86,12 +90,12 @@ async def test_when_one_fails_to_open_the_others_are_closed(log: Log) -> None:
 
     @session.resource
     async def broken() -> AsyncIterator[str]:
-        raise ConnectionError("nobody there")
+        fail()
         yield ""
 
     log.resource(session, "never")
 
-    with pytest.raises(ConnectionError, match="nobody there"):
+    with pytest.raises(ZeroDivisionError):
         await session.open()
 
     assert log == ["open one", "close one"]
@@ -107,7 +111,7 @@ async def test_an_error_in_the_body_closes_all_and_is_passed_on(log: Log) -> Non
 
     with pytest.raises(ZeroDivisionError):
         async with session:
-            raise ZeroDivisionError
+            fail()
 
     assert log[-2:] == ["close two", "close one"]
 
@@ -124,7 +128,7 @@ async def test_a_resource_cannot_swallow_the_body_s_error() -> None:
 
     with pytest.raises(ZeroDivisionError):
         async with session:
-            raise ZeroDivisionError
+            fail()
 
 
 async def test_when_one_fails_to_close_the_others_are_closed_all_the_same(log: Log) -> None:
@@ -134,11 +138,11 @@ async def test_when_one_fails_to_close_the_others_are_closed_all_the_same(log: L
     @session.resource
     async def sticky() -> AsyncIterator[None]:
         yield
-        raise OSError("it will not close")
+        fail()
 
     log.resource(session, "three")
 
-    with pytest.raises(OSError, match="it will not close"):
+    with pytest.raises(ZeroDivisionError):
         async with session:
             pass
 
@@ -210,8 +214,8 @@ async def test_a_resource_that_never_yields_is_an_error() -> None:
 
     @session.resource
     async def never() -> AsyncIterator[int]:
-        if session is None:
-            yield 1
+        for number in range(0):
+            yield number
 
     with pytest.raises(PdtError, match="the resource never yielded nothing"):
         await session.open()

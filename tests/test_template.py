@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdtcli import BackendError, LoadError
-from pdtcli.template import Lazy, TemplateError, read_template, render
+from pdtcli.paths import anchored_at
+from pdtcli.template import Lazy, TemplateError, locate, read_template, render
 
 
 class Meter:
@@ -168,6 +169,14 @@ def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
         read_template(tmp_path / "job.sh")
 
 
-@pytest.mark.parametrize("text", ["", "x" * 100_000, "a\0b"])
+@pytest.mark.parametrize("text", ["", "x" * 100_000, "a\0b", "echo " + "x" * 1000])
 def test_odd_text_is_text(text: str) -> None:
     assert read_template(text) == text
+
+
+async def test_a_relative_path_starts_where_the_pipeline_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job.sh").write_text("echo\n")
+    with anchored_at(tmp_path):
+        template = locate("job.sh")
+    monkeypatch.chdir("/")
+    assert read_template(template) == "echo\n"

@@ -81,7 +81,7 @@ def locate(template: str | os.PathLike[str]) -> str | Path:
     if isinstance(template, str) and ("\n" in template or len(template) > PATH_LIMIT):
         return template
     path = absolute(template)
-    return path if not isinstance(template, str) or path.is_file() else template
+    return path if not isinstance(template, str) or os.path.isfile(path) else template
 
 
 def read_template(template: str | os.PathLike[str]) -> str:
