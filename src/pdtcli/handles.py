@@ -252,7 +252,10 @@ class TaskHandle:
         if target is None:
             raise Unsupported(f"{self.name} does not keep the {stream} of its jobs")
         name = "stdout" if target is task.stdout else "stderr"
-        live = await task.open_live_output(job, name)
+        while (live := await task.open_live_output(job, name)) is None and await task.is_running(job):
+            if not follow:
+                return
+            await asyncio.sleep(FOLLOW_POLL / 10)  # it was started just now and has not opened its output
         if live is None:
             async with await target.open(job, "rb") as reader:
                 await _pump(reader, out)

@@ -10,7 +10,7 @@ import os
 import socket
 from functools import lru_cache
 
-__all__ = ("boot_id", "hostname", "is_alive", "process_start", "session_members")
+__all__ = ("boot_id", "has_no_handler", "hostname", "is_alive", "process_start", "session_members")
 
 
 def hostname() -> str:
@@ -63,3 +63,13 @@ def session_members(leader: int) -> list[int]:
         if entry.isdigit() and (found := _stat(int(entry))) is not None and found[1] == leader and found[0] not in "ZX":
             members.append(int(entry))
     return members
+
+
+def has_no_handler(pid: int, number: int) -> bool:
+    """Whether a process neither catches nor blocks nor ignores a signal; false when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigBlk:", "SigIgn:", "SigCgt:"))]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return not any(mask >> (number - 1) & 1 for mask in masks)

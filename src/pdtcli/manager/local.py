@@ -213,8 +213,15 @@ class LocalLinuxManager(ProcessManager):
     async def kill_session(self, process: Process, *, grace: float) -> None:
         deadline = asyncio.get_running_loop().time() + grace
         sent = signal.SIGTERM
-        _signal(self._members(process), sent)
+        asked: list[int] = []
         while members := self._members(process):
+            if sent is signal.SIGTERM and (not asked or asked == [process.pid]):
+                asked = members
+                _signal(asked, sent)
+            elif sent is signal.SIGTERM:
+                # What sh forks misses a signal until it executes the script. What a script starts on being asked to
+                # end, in order to clean up, is not asked in turn.
+                _signal([pid for pid in asked if pid in members and host.has_no_handler(pid, sent)], sent)
             if members == [process.pid] and sent is signal.SIGKILL:
                 # The script is gone, the runner is writing the status; it has a moment for that.
                 for _ in range(int(1 / POLL)):

@@ -373,7 +373,8 @@ class ProcessTask(Task):
             if record is None:
                 return False
             attempt = await self._settler.inspect(job, record)
-            if attempt.phase is not Phase.RUNNING:
+            spawned = attempt.phase is Phase.PREPARED and attempt.process is not None
+            if attempt.phase is not Phase.RUNNING and not spawned:
                 await self._settler.act(job, record, attempt)
                 return True
             # First the reason, so that whoever collects the job knows it, should this process be killed.

@@ -121,6 +121,9 @@ class Settler:
             return True  # spawned a moment ago
         if not await manager.forestall(directory):
             return True
+        if record.stop is not None:
+            await self._finish(job, record, Attempt(Phase.LOST, record.attempt))  # stopped before it could begin
+            return False
         await manager.discard(directory)
         await self.drop(job)
         if process is not None:
