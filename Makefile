@@ -6,7 +6,7 @@ BIN   := .venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format setup clean
+.PHONY: help demo test lint format generate setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ lint: setup ## check style, format and types
 format: setup ## mend style and format where that can be done by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+generate: setup ## write completions/ and man/ anew, after a change of the command line
+	$(BIN)/python tools/generate
 
 setup: ## make .venv with everything for development
 	@tools/setup dev
