@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from ..errors import InvalidValue
 from ..manager.base import JobDirectory, Process, ProcessManager
 from ..outcome import fresh_attempt, now
+from ..repository.base import MetadataRepository
 
 __all__ = ("LiveRecord",)
 
@@ -34,6 +36,22 @@ class LiveRecord:
     stop: str | None = None
 
     @classmethod
+    async def read(cls, pids: MetadataRepository, job: str, default_host: str) -> Self:
+        """The record of a job that is there; the emptiest one when what is stored is no value at all."""
+        try:
+            return cls.parse(await pids.info(job), default_host)
+        except InvalidValue:
+            return cls.parse(None, default_host)
+
+    @classmethod
+    async def read_all(cls, pids: MetadataRepository, default_host: str) -> dict[str, Self]:
+        """All records, whether or not somebody damaged some."""
+        try:
+            return {job: cls.parse(value, default_host) for job, value in (await pids.info_all()).items()}
+        except InvalidValue:
+            return {job: await cls.read(pids, job, default_host) for job in await pids.keys()}
+
+    @classmethod
     def parse(cls, value: Any, default_host: str) -> Self:
         """The record in a stored value; what a user damaged, or another tool left out, is made up as well as can be."""
         value = value if isinstance(value, Mapping) else {}
@@ -43,8 +61,9 @@ class LiveRecord:
         elif start.tzinfo is None:
             start = start.replace(tzinfo=UTC)
         pid, ticks = value.get("pid"), value.get("process_start")
+        host = value.get("host")
         return cls(
-            host=str(value.get("host", default_host)),
+            host=host if isinstance(host, str) else default_host,
             boot_id=str(value.get("boot_id", "")),
             attempt=str(value.get("attempt", "")),
             start_time=start,
@@ -75,7 +94,7 @@ class LiveRecord:
 
     def is_stale(self, manager: ProcessManager) -> bool:
         """Whether the host was restarted since, so that no process of the record can be alive."""
-        return self.boot_id != manager.boot_id
+        return self.boot_id not in ("", manager.boot_id)
 
     def directory(self, task: str, job: str) -> JobDirectory:
         """The directory of the attempt."""

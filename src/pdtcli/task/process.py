@@ -166,9 +166,9 @@ class ProcessTask(Task):
     async def _load(self) -> Resources:
         if self.resource_manager.quota.launches is None:
             return replace(self.job_resources, launches=0) * len(await self.pids.keys())
-        records = await self.pids.info_all()
+        records = await LiveRecord.read_all(self.pids, "")
         since = now() - self.window
-        recent = sum(LiveRecord.parse(value, "").start_time > since for value in records.values())
+        recent = sum(record.start_time > since for record in records.values())
         return replace(self.job_resources * len(records), launches=recent)
 
     # ---- start
@@ -265,8 +265,7 @@ class ProcessTask(Task):
     # ---- collect
 
     async def update(self) -> bool:
-        values = await self.pids.info_all()
-        records = {job: LiveRecord.parse(value, self.manager.host) for job, value in values.items()}
+        records = await LiveRecord.read_all(self.pids, self.manager.host)
         ours = {job: record for job, record in records.items() if record.is_of(self.manager)}
         self._elsewhere = len(records) - len(ours)
         directories = {job: record.directory(self.name, job) for job, record in ours.items()}
@@ -299,7 +298,7 @@ class ProcessTask(Task):
         """The live record of a job of this host; None when there is none."""
         if not await self.pids.contains(job):
             return None
-        record = LiveRecord.parse(await self.pids.info(job), self.manager.host)
+        record = await LiveRecord.read(self.pids, job, self.manager.host)
         return record if record.is_of(self.manager) else None
 
     async def _settle(self, job: str) -> None:
@@ -393,7 +392,7 @@ class ProcessTask(Task):
             return await self.stop(job, "cancelled")
         if not await self.pids.contains(job):
             return False
-        record = LiveRecord.parse(await self.pids.info(job), self.manager.host)
+        record = await LiveRecord.read(self.pids, job, self.manager.host)
         if record.host != host:
             return False
         outcome = process_record(None, record.start_time, now(), record.attempt, host=host, reason="lost")

@@ -132,12 +132,13 @@ class Settler:
 
     async def _act_on_absence(self, job: str, record: LiveRecord, attempt: Attempt) -> bool:
         manager = self._task.manager
-        if record.process is None or self._task.done is None or await self._is_recorded(job, record.attempt):
+        process = record.process
+        if process is not None and not record.is_stale(manager) and await manager.is_alive(process):
+            return True  # somebody removed the directory of a job that runs, or it is the runner's last moment
+        if process is None or self._task.done is None or await self._is_recorded(job, record.attempt):
             await self.drop(job)
-        elif record.is_stale(manager) or not await manager.is_alive(record.process):
-            await self._finish(job, record, attempt, "lost")
         else:
-            return True  # somebody removed the directory of a job that runs
+            await self._finish(job, record, attempt, "lost")
         return False
 
     async def _is_recorded(self, job: str, token: str) -> bool:
