@@ -162,21 +162,24 @@ def replace_tree(path: Path, complete: Path) -> None:
 
     A kill in the middle leaves the old one, the new one or none.
     """
-    while True:
-        try:
-            os.rename(complete, path)
-            return
-        except OSError:
-            if not path.is_dir():
-                raise
-        doomed = path.parent / temporary_name()
-        try:
-            os.rename(path, doomed)
-            os.rename(complete, path)
-        except FileNotFoundError:
-            continue  # somebody else removed it
-        _discard(doomed)
-        return
+    aside: list[Path] = []
+    try:
+        while True:
+            try:
+                os.rename(complete, path)
+                return
+            except OSError as error:
+                full = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+                if not full and not (path.is_symlink() and path.is_dir()):
+                    raise
+            aside.append(path.parent / temporary_name())
+            try:
+                os.rename(path, aside[-1])
+            except FileNotFoundError:
+                aside.pop()  # somebody else removed it
+    finally:
+        for doomed in aside:
+            _discard(doomed)
 
 
 def _discard(doomed: Path) -> None:
