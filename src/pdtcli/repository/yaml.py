@@ -82,7 +82,7 @@ def load(text: bytes | str, origin: str = "the value") -> Any:
     import yaml
 
     try:
-        if len(text) > DEEP and _depth(text) > DEEP:
+        if len(text) > DEEP and _is_deep(text):
             raise InvalidValue(f"{origin} is not valid YAML: it is nested more than {DEEP} levels deep")
         return yaml.load(text, Loader=_classes()[0])  # noqa: S506 - the loader is the safe one
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -91,18 +91,19 @@ def load(text: bytes | str, origin: str = "the value") -> Any:
         raise InvalidValue(f"{origin} is not valid YAML: {type(error).__name__}: {error}") from error
 
 
-def _depth(text: bytes | str) -> int:
-    """How deep a document is nested; libyaml would take the process down with the stack."""
+def _is_deep(text: bytes | str) -> bool:
+    """Whether a document is nested so deep that libyaml would take the process down with the stack."""
     import yaml
 
-    depth = deepest = 0
+    depth = 0
     for event in yaml.parse(text, Loader=_classes()[0]):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > DEEP:
+                return True
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-    return deepest
+    return False
 
 
 def _one_line(error: Exception) -> str:
