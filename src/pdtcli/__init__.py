@@ -31,7 +31,7 @@ _MODULES = {
     "manager.local": ("LocalLinuxManager",),
     "pipeline": ("Pipeline",),
     "quota": ("ResourceManager", "ResourceType", "Resources", "parse_quantity"),
-    "repository.base": ("BlobRepository", "MetadataRepository", "Repository"),
+    "repository.base": ("BlobRepository", "DerivedRepository", "MetadataRepository", "Repository"),
     "repository.combine": (
         "AggregateAndRepository",
         "AggregateOrRepository",
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from .quota import ResourceType as ResourceType
     from .quota import parse_quantity as parse_quantity
     from .repository.base import BlobRepository as BlobRepository
+    from .repository.base import DerivedRepository as DerivedRepository
     from .repository.base import MetadataRepository as MetadataRepository
     from .repository.base import Repository as Repository
     from .repository.combine import AggregateAndRepository as AggregateAndRepository

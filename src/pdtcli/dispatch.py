@@ -53,6 +53,8 @@ class Dispatcher:
         self.refused: set[tuple[Task, str]] = set()
         self.taken = 0
         """How many jobs turned out to be somebody else's since the last `offer`."""
+        self.unheard = False
+        """Whether a job was started whose end will not be heard, so that its task must be asked."""
 
     # ---- queues
 
@@ -207,4 +209,6 @@ class Dispatcher:
         self._refusals[task] = 0
         if result is Start.TAKEN:
             self.taken += 1
+        elif result is Start.STARTED and not task.signals_ends:
+            self.unheard = True
         return result

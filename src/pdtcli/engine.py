@@ -93,6 +93,8 @@ class Engine:
         """Start nothing more and come to an end; with `cancel`, stop what runs as well."""
         self._stop = True
         self._cancel = self._cancel or cancel
+        for task in self.tasks:
+            task.stopping = True
         self._wake.set()
 
     def note(self, event: Event) -> None:
@@ -164,7 +166,7 @@ class Engine:
 
     async def _cycle(self, forever: bool) -> bool:
         """Start what fits, wait for an event, act on it; whether there may be more to do."""
-        await self._dispatcher.fill()
+        await self._fill()
         busy = self._here() or self._polled_live
         waiting = self._dispatcher.queued or self._dispatcher.taken
         unheard = self._unheard()
@@ -181,7 +183,7 @@ class Engine:
 
     async def _cycle_once(self) -> bool:
         """The same for what was ready at first, and that alone."""
-        await self._dispatcher.fill()
+        await self._fill()
         if not self._here() and not self._polled_live and not self._dispatcher.queued:
             return False
         await self._next_event(POLL if self._polled_live or not self._here() else None)
@@ -189,6 +191,12 @@ class Engine:
             await self._collect_all()
             self._dispatcher.release_all()
         return True
+
+    async def _fill(self) -> None:
+        """Start what fits."""
+        await self._dispatcher.fill()
+        self._polled_live = self._polled_live or self._dispatcher.unheard
+        self._dispatcher.unheard = False
 
     def _unheard(self) -> bool:
         """Whether the last survey found live jobs of this host whose end we would not hear, so that it is repeated.
@@ -367,6 +375,7 @@ class Engine:
         await self._dispatcher.abandon()
         for task in self.tasks:
             task.ended = None
+            task.stopping = False
         self.report.seconds = time.monotonic() - started
 
     def _sources(self) -> set[str]:

@@ -273,6 +273,9 @@ class PipelineHandle:
     def _tick_lock(self, wait: float | None) -> Iterator[None]:
         from .state import lock_file
 
+        if not self._identity:
+            yield  # all is in this process's memory, where no other can meddle
+            return
         lock = lock_file("tick", self._identity)
         deadline = time.monotonic() + (wait or 0.0)
         try:

@@ -69,6 +69,8 @@ class Task(ABC):
         self.links: dict[str, Link] = {}
         self.synchronous = False
         self.metadata = True
+        self.stopping = False
+        """Set by the pipeline when it was asked to come to an end."""
         self.observer: Observer | None = None
         self.ended: Callable[[str], None] | None = None
         """Set by the pipeline while it runs: called with a job that may be collected, in the event loop's thread."""
@@ -132,6 +134,8 @@ class Task(ABC):
     ) -> None:
         """Make the outputs of another task the inputs of this one.
 
+        They are linked by the names that they have there, or as OUTPUT_NAME where this task has such a link already.
+
         :param output: the task that comes before.
         :param output_links: the names of its outputs to use; all when None.
         :param meta: whether what it requires and inhibits for its output applies here: a job that is live or failed
@@ -155,8 +159,9 @@ class Task(ABC):
                     allow_deletes=translate_allow_deletes,
                     prefetch_lookup=translate_prefetch_lookup,
                 )
+            # Where both tasks have a link of that name, such as stdout, this task keeps its own.
             self.link(
-                name if link.is_output else f"{output.name}_{name}",
+                name if link.is_output and name not in self.links else f"{output.name}_{name}",
                 repo,
                 is_input=is_input,
                 inhibits_start=inhibits,

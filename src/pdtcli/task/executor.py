@@ -288,6 +288,8 @@ class ExecutorTask(FunctionTask):
             return None
         except BaseException as error:  # the worker died, or the call could not be sent to it
             moment = now()
+            if isinstance(error, BrokenExecutor) and self.stopping:
+                return None  # whoever stops the whole process group ends the workers as well
             reason = "lost" if isinstance(error, BrokenExecutor) else None
             return function_record(moment, moment, fresh_attempt(), exception=repr(error), reason=reason)
         if result.taken:

@@ -15,6 +15,7 @@ job's lock, and every step can be repeated:
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -33,12 +34,16 @@ __all__ = ("Settler",)
 
 log = logging.getLogger(__name__)
 
+TRIES = 3
+"""After so many runners of a job that ended before they took its directory, somebody is told."""
+
 
 class Settler:
     """Settles the live records of a task; only called by the holder of a job's lock."""
 
     def __init__(self, task: ProcessTask) -> None:
         self._task = task
+        self._unstarted: Counter[str] = Counter()
 
     async def inspect(self, job: str, record: LiveRecord) -> Attempt:
         """How far the attempt of a record of this host got."""
@@ -127,7 +132,11 @@ class Settler:
         await manager.discard(directory)
         await self.drop(job)
         if process is not None:
-            raise PdtError(f"the runner could not start in {manager.basedir}/{directory.task}/{job}")
+            # A signal to the whole process group reaches a runner that has no session of its own yet; that is no
+            # reason to complain. If it happens again and again, something else is.
+            self._unstarted[job] += 1
+            if self._unstarted[job] >= TRIES:
+                raise PdtError(f"the runner ends before it begins, in {manager.basedir}/{directory.task}/{job}")
         return False
 
     async def _act_on_absence(self, job: str, record: LiveRecord, attempt: Attempt) -> bool:
