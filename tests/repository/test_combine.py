@@ -125,6 +125,19 @@ async def test_only_successes_succeed() -> None:
     assert await both.keys() == {"good"}
 
 
+async def test_a_record_that_cannot_be_read_is_no_success_and_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "good.yaml").write_text("success: true\n")
+    (tmp_path / "broken.yaml").write_text("success: [")
+    succeeded = SucceededRepository(YamlMetadataFileRepository(tmp_path))
+    for _ in range(2):
+        assert await succeeded.keys() == {"good"}
+        assert not await succeeded.contains("broken")
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{tmp_path}/broken.yaml is not valid YAML: ")
+
+
 async def test_a_record_of_success_is_not_the_view_s_to_delete() -> None:
     done = metadata(good={"success": True})
     await SucceededRepository(done).delete("good")

@@ -7,11 +7,12 @@ combinations it stands in.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from .. import job as job_ids
-from ..errors import JobNotFound
+from ..errors import InvalidValue, JobNotFound
 from ..outcome import succeeded
 from .base import DerivedRepository, Lister, Repository, job_getter
 
@@ -23,6 +24,8 @@ __all__ = (
     "RelatedItemRepository",
     "SucceededRepository",
 )
+
+log = logging.getLogger(__name__)
 
 
 class _Aggregate(DerivedRepository):
@@ -171,11 +174,13 @@ class MapRepository(DerivedRepository):
 class SucceededRepository(DerivedRepository):
     """The jobs whose record in a repository of outcomes is that of a success.
 
-    What a task that is plugged into another one waits for, where failures are recorded beside successes.
+    What a task that is plugged into another one waits for, where failures are recorded beside successes. A record that
+    cannot be read is not that of a success, and keeps nobody from reading the others.
     """
 
     def __init__(self, source: Repository) -> None:
         self.source = source
+        self._unreadable: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.source}>"
@@ -188,11 +193,25 @@ class SucceededRepository(DerivedRepository):
         return await self.among(await keys(self.source))
 
     async def among(self, jobs: Collection[str]) -> set[str]:
-        records = await self.source.info_many(jobs)
+        try:
+            records = await self.source.info_many(jobs)
+        except InvalidValue:
+            records = await self._readable(jobs)
         return {job for job, record in records.items() if succeeded(record)}
 
+    async def _readable(self, jobs: Collection[str]) -> dict[str, Any]:
+        records = {}
+        for job in await self.source.among(jobs):
+            try:
+                records[job] = await self.source.info(job)
+            except InvalidValue as error:
+                if job not in self._unreadable:
+                    self._unreadable |= {job}
+                    log.warning("%s; what depends on it does not start", error)
+        return records
+
     async def contains(self, job: str, /) -> bool:
-        return await self.source.contains(job) and succeeded(await self.source.info(job))
+        return bool(await self.among([job]))
 
     @job_getter
     async def info(self, job: str, /) -> Any:
