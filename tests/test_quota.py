@@ -54,6 +54,15 @@ def test_a_quantity_is_exact(number: str, unit: str) -> None:
     assert Fraction(parse_quantity(number + unit)) == Fraction(number.removesuffix(".")) * UNITS[unit]
 
 
+@pytest.mark.parametrize(
+    "text", ["1.12345678901234567Ei", "1234567890123456789012345678901234567890k", f"{'7' * 40}e-9"]
+)
+def test_no_digit_is_lost(text: str) -> None:
+    number, unit = (text[:-2], UNITS["Ei"]) if text.endswith("Ei") else (text.rstrip("k"), UNITS["k"])
+    expected = Fraction(text) if "e" in text else Fraction(number) * unit
+    assert Fraction(parse_quantity(text)) == expected
+
+
 @given(numbers, st.sampled_from("eE"), st.integers(-99, 99))
 def test_an_exponent_is_exact(number: str, e: str, exponent: int) -> None:
     assert (
