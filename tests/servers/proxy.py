@@ -87,7 +87,7 @@ class Proxy:
             ``b"^GET /bucket/"``; any request when empty.
         :param http: whether requests are those of HTTP; else a request is whatever follows an answer.
         """
-        pattern = re.compile((HTTP.pattern if http else b"") if not matching else matching, re.DOTALL)
+        pattern = re.compile(matching or (HTTP.pattern if http else b""), re.DOTALL)
         with self._lock:
             self._plans.append(_Plan(fault, pattern, times))
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from pymongo.errors import AutoReconnect, OperationFailure
-
 from tests.servers.docker import DockerEngine
 from tests.servers.mongo import MongoServer, failing, fresh_database
 from tests.servers.proxy import Fault, Proxy, response
@@ -158,7 +157,7 @@ def test_the_proxy_cuts_in_the_middle_of_an_answer(client: Any, through: Proxy, 
 
     client.put_object(Bucket=s3_bucket, Key="job", Body=b"x" * 1_000_000)
     for kind in ("reset", "close"):
-        through.inject(Fault(kind, after=500_000), matching=b"^GET ")  # type: ignore[arg-type]
+        through.inject(Fault(kind, after=500_000), matching=b"^GET ")
         with pytest.raises((IncompleteReadError, ResponseStreamingError)):
             client.get_object(Bucket=s3_bucket, Key="job")["Body"].read()
     assert len(client.get_object(Bucket=s3_bucket, Key="job")["Body"].read()) == 1_000_000

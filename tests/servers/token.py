@@ -56,8 +56,8 @@ def token_service(certificate: Certificate, user: str, password: str) -> Iterato
                 name, _, actions = rest.rpartition(":")
                 access.append({"type": kind, "name": name, "actions": actions.split(",")})
             now = int(time.time())
-            claims = {"iss": ISSUER, "sub": user if known else "", "aud": SERVICE, "jti": uuid.uuid4().hex}
-            claims |= {"iat": now, "nbf": now - 10, "exp": now + LIFETIME, "access": access}
+            who = {"iss": ISSUER, "sub": user if known else "", "aud": SERVICE, "jti": uuid.uuid4().hex}
+            claims = {**who, "iat": now, "nbf": now - 10, "exp": now + LIFETIME, "access": access}
             refused = not known and "Authorization" in self.headers
             answer = {"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]}
             body = json.dumps(answer if refused else {"token": _sign(certificate, claims), "expires_in": LIFETIME})
