@@ -42,6 +42,10 @@ _MODULES = {
     "repository.files": ("DirectoryRepository", "FileRepository", "FileRepositoryBase"),
     "repository.live": ("ExecutorLiveRepo",),
     "repository.memory": ("InProcessBlobRepository", "InProcessBlobStream", "InProcessMetadataRepository"),
+    "repository.mongo": ("MongoMetadataRepository",),
+    "repository.mongo_client": ("mongo_database",),
+    "repository.s3": ("S3BucketInfo", "S3BucketRepository", "YamlMetadataS3Repository"),
+    "repository.s3_client": ("s3_client",),
     "repository.yaml": ("YamlMetadataFileRepository", "YamlMetadataRepository"),
     "script": (
         "cat_data",
@@ -105,6 +109,12 @@ if TYPE_CHECKING:
     from .repository.memory import InProcessBlobRepository as InProcessBlobRepository
     from .repository.memory import InProcessBlobStream as InProcessBlobStream
     from .repository.memory import InProcessMetadataRepository as InProcessMetadataRepository
+    from .repository.mongo import MongoMetadataRepository as MongoMetadataRepository
+    from .repository.mongo_client import mongo_database as mongo_database
+    from .repository.s3 import S3BucketInfo as S3BucketInfo
+    from .repository.s3 import S3BucketRepository as S3BucketRepository
+    from .repository.s3 import YamlMetadataS3Repository as YamlMetadataS3Repository
+    from .repository.s3_client import s3_client as s3_client
     from .repository.yaml import YamlMetadataFileRepository as YamlMetadataFileRepository
     from .repository.yaml import YamlMetadataRepository as YamlMetadataRepository
     from .script import cat_data as cat_data

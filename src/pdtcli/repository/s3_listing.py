@@ -1,0 +1,181 @@
+"""The names in a bucket that stand between a prefix and a suffix.
+
+ListObjectsV2 gives at most 1,000 names an answer, one answer after the other. What turns out to be longer than a few
+answers is therefore cut into ranges of names (StartAfter), which are listed at the same time. Where the cuts are
+cannot make the listing wrong, only slow: each name is in exactly one range. They are found by asking, with one-name
+listings, which of the names that could follow are there.
+
+Nothing of an answer but the names is needed, and reading the rest of its XML is most of what a client has to do. So
+the names are taken out before the client parses it (`_take_names`), for the requests of this module only.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+from xml.sax.saxutils import unescape
+
+from .s3_calls import Bucket
+
+__all__ = ("PAGE", "keys", "page", "pages")
+
+PAGE = 1000
+"""The most names that an answer holds."""
+
+SERIAL = 3
+"""After so many answers a listing counts as long."""
+
+LAST = "~"
+"""Comes after every character that a job may have."""
+
+
+class Page(NamedTuple):
+    """One answer: keys and how to go on; `more` is None at the end of the listing, and so is `last` without names."""
+
+    keys: list[str]
+    more: str | None
+    last: str | None
+
+
+_mine = threading.local()
+_contents = re.compile(rb"<Contents>.*</Contents>", re.DOTALL)
+_key = re.compile(rb"<Contents>.*?<Key>(.*?)</Key>", re.DOTALL)
+
+
+def _take_names(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Handler of botocore's event before-parse: cut the objects out of an answer, and keep their keys."""
+    if not getattr(_mine, "listing", False) or response_dict["status_code"] != 200:
+        return
+    body = response_dict["body"]
+    match = _contents.search(body)
+    if match is None:
+        return
+    block = match[0]
+    found = _key.findall(block)
+    if len(found) != block.count(b"<Contents>") or b"<![CDATA[" in block or b"<CommonPrefixes>" in block:
+        return
+    text = b"\n".join(found).decode()
+    if "&" in text:
+        text = unescape(text, {"&quot;": '"', "&apos;": "'"})
+    if "&#" in text:
+        return
+    if "%" in text or "+" in text:
+        if b"<EncodingType>url</EncodingType>" in body:
+            text = "\n".join(map(unquote_plus, text.split("\n")))
+        elif b"EncodingType" in body:
+            return
+    if text.count("\n") + 1 != len(found):  # a key with a newline in it
+        return
+    customized_response_dict["PdtKeys"] = text.split("\n")
+    response_dict["body"] = body[: match.start()] + body[match.end() :]
+
+
+def page(bucket: Bucket, prefix: str, *, after: str | None = None, more: str | None = None, limit: int = PAGE) -> Page:
+    """One answer, in a thread.
+
+    Names with a slash behind the prefix are no jobs, and are left out by the server: it gives each "directory" once.
+
+    :param after: begin behind this key.
+    :param more: go on where an earlier answer ended.
+    """
+    bucket.client.meta.events.register("before-parse.s3.ListObjectsV2", _take_names, unique_id="pdt-names")
+    place = {} if after is None else {"StartAfter": after}
+    if more is not None:
+        place = {"ContinuationToken": more}
+    _mine.listing = True
+    try:
+        answer = bucket.do("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=limit, **place)
+    finally:
+        _mine.listing = False
+    keys = answer.get("PdtKeys")
+    if keys is None:
+        keys = [entry["Key"] for entry in answer.get("Contents", ())]
+    ends = keys[-1:] + [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())[-1:]]
+    token = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+    return Page(keys, token, max(ends, default=None))
+
+
+async def pages(bucket: Bucket, prefix: str) -> AsyncIterator[list[str]]:
+    """The keys that begin with `prefix`, one answer after the other."""
+    more = None
+    while True:
+        answer = await bucket.threads.submit(partial(page, bucket, prefix, more=more))
+        yield answer.keys
+        more = answer.more
+        if more is None:
+            return
+
+
+async def keys(bucket: Bucket, prefix: str) -> list[str]:
+    """All keys that begin with `prefix`, in no particular order; long listings in parallel."""
+    found: list[str] = []
+    answer = Page([], None, None)
+    for _ in range(SERIAL):
+        answer = await bucket.threads.submit(partial(page, bucket, prefix, more=answer.more))
+        found += answer.keys
+        if answer.more is None:
+            return found
+    last = answer.last
+    if last is None or found != sorted(found):  # a directory bucket, whose listings have no order
+        cuts: list[str] = []
+    else:
+        cuts = await _cuts(bucket, prefix, found, last)
+    tasks: list[tuple[str | None, str | None, str | None]] = [(None, answer.more, cuts[0] if cuts else None)]
+    tasks += [(cut, None, end) for cut, end in zip(cuts, [*cuts[1:], None], strict=True)]
+    for part in await bucket.threads.each(partial(_range, bucket, prefix), tasks, at_once=1):
+        found += part
+    return found
+
+
+def _range(bucket: Bucket, prefix: str, task: tuple[str | None, str | None, str | None]) -> list[str]:
+    """The keys behind the first and up to the last of a range, in a thread."""
+    after, more, end = task
+    found: list[str] = []
+    while True:
+        answer = page(bucket, prefix, after=after, more=more)
+        if end is not None and answer.last is not None and answer.last >= end:
+            return found + [key for key in answer.keys if key <= end]
+        found += answer.keys
+        if answer.more is None:
+            return found
+        after, more = None, answer.more
+
+
+async def _cuts(bucket: Bucket, prefix: str, seen: list[str], last: str) -> list[str]:
+    """Where to cut what comes behind the key `last`: ascending, each with something behind it.
+
+    A name that differs from `last` in its n-th character is in a block of its own, and blocks of the smallest two n
+    that there are become ranges.
+    """
+    name = last[len(prefix) :]
+    heads = [prefix + name[:length] for length in range(1, len(name))]
+    firsts = await _first_behind(bucket, prefix, [head + LAST for head in heads])
+    cuts: set[str] = set()
+    levels = 0
+    for head in heads:
+        nearest = firsts[head + LAST]
+        stem = head[:-1]
+        if nearest is None or not nearest.startswith(stem):
+            continue
+        # Which characters may stand here is guessed from those that stand here and further on in what was seen.
+        letters = sorted({letter for key in seen for letter in key[len(stem) :]} | {nearest[len(stem)]})
+        guesses = [stem + letter for letter in letters if letter > head[-1]]
+        there = await _first_behind(bucket, prefix, guesses)
+        cuts.update(cut for cut, first in there.items() if first is not None and first.startswith(cut))
+        levels += 1
+        if levels == 2:
+            break
+    return sorted(cut for cut in cuts if cut > last)
+
+
+async def _first_behind(bucket: Bucket, prefix: str, places: Iterable[str]) -> dict[str, str | None]:
+    """The first key behind each of some places."""
+
+    def look(place: str) -> tuple[str, str | None]:
+        return place, page(bucket, prefix, after=place, limit=1).last
+
+    return dict(await bucket.threads.each(look, places, at_once=4))
