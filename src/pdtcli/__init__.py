@@ -46,6 +46,8 @@ _MODULES = {
     "repository.mongo_client": ("mongo_database",),
     "repository.s3": ("S3BucketInfo", "S3BucketRepository", "YamlMetadataS3Repository"),
     "repository.s3_client": ("s3_client",),
+    "registry.client": ("Registry",),
+    "repository.registry": ("DockerRepository",),
     "repository.yaml": ("YamlMetadataFileRepository", "YamlMetadataRepository"),
     "script": (
         "cat_data",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from .quota import Resources as Resources
     from .quota import ResourceType as ResourceType
     from .quota import parse_quantity as parse_quantity
+    from .registry.client import Registry as Registry
     from .repository.base import BlobRepository as BlobRepository
     from .repository.base import DerivedRepository as DerivedRepository
     from .repository.base import MetadataRepository as MetadataRepository
@@ -115,6 +118,7 @@ if TYPE_CHECKING:
     from .repository.s3 import S3BucketRepository as S3BucketRepository
     from .repository.s3 import YamlMetadataS3Repository as YamlMetadataS3Repository
     from .repository.s3_client import s3_client as s3_client
+    from .repository.registry import DockerRepository as DockerRepository
     from .repository.yaml import YamlMetadataFileRepository as YamlMetadataFileRepository
     from .repository.yaml import YamlMetadataRepository as YamlMetadataRepository
     from .script import cat_data as cat_data
