@@ -31,6 +31,7 @@ _MODULES = {
     "manager.local": ("LocalLinuxManager",),
     "pipeline": ("Pipeline",),
     "quota": ("ResourceManager", "ResourceType", "Resources", "parse_quantity"),
+    "registry.client": ("Registry",),
     "repository.base": ("BlobRepository", "DerivedRepository", "MetadataRepository", "Repository"),
     "repository.combine": (
         "AggregateAndRepository",
@@ -43,11 +44,11 @@ _MODULES = {
     "repository.live": ("ExecutorLiveRepo",),
     "repository.memory": ("InProcessBlobRepository", "InProcessBlobStream", "InProcessMetadataRepository"),
     "repository.mongo": ("MongoMetadataRepository",),
+    "repository.mongo_blob": ("MongoBlobInfo", "MongoBlobRepository"),
     "repository.mongo_client": ("mongo_database",),
+    "repository.registry": ("DockerRepository",),
     "repository.s3": ("S3BucketInfo", "S3BucketRepository", "YamlMetadataS3Repository"),
     "repository.s3_client": ("s3_client",),
-    "registry.client": ("Registry",),
-    "repository.registry": ("DockerRepository",),
     "repository.yaml": ("YamlMetadataFileRepository", "YamlMetadataRepository"),
     "script": (
         "cat_data",
@@ -113,12 +114,14 @@ if TYPE_CHECKING:
     from .repository.memory import InProcessBlobStream as InProcessBlobStream
     from .repository.memory import InProcessMetadataRepository as InProcessMetadataRepository
     from .repository.mongo import MongoMetadataRepository as MongoMetadataRepository
+    from .repository.mongo_blob import MongoBlobInfo as MongoBlobInfo
+    from .repository.mongo_blob import MongoBlobRepository as MongoBlobRepository
     from .repository.mongo_client import mongo_database as mongo_database
+    from .repository.registry import DockerRepository as DockerRepository
     from .repository.s3 import S3BucketInfo as S3BucketInfo
     from .repository.s3 import S3BucketRepository as S3BucketRepository
     from .repository.s3 import YamlMetadataS3Repository as YamlMetadataS3Repository
     from .repository.s3_client import s3_client as s3_client
-    from .repository.registry import DockerRepository as DockerRepository
     from .repository.yaml import YamlMetadataFileRepository as YamlMetadataFileRepository
     from .repository.yaml import YamlMetadataRepository as YamlMetadataRepository
     from .script import cat_data as cat_data
