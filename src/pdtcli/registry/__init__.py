@@ -1,0 +1,1 @@
+"""OCI registries: a small async client, image layouts in directories, and copies of images between them."""
