@@ -41,6 +41,7 @@ _MODULES = {
         "RelatedItemRepository",
     ),
     "repository.files": ("DirectoryRepository", "FileRepository", "FileRepositoryBase"),
+    "repository.fsspec": ("FsspecRepository",),
     "repository.live": ("ExecutorLiveRepo",),
     "repository.memory": ("InProcessBlobRepository", "InProcessBlobStream", "InProcessMetadataRepository"),
     "repository.mongo": ("MongoMetadataRepository",),
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
     from .repository.files import DirectoryRepository as DirectoryRepository
     from .repository.files import FileRepository as FileRepository
     from .repository.files import FileRepositoryBase as FileRepositoryBase
+    from .repository.fsspec import FsspecRepository as FsspecRepository
     from .repository.live import ExecutorLiveRepo as ExecutorLiveRepo
     from .repository.memory import InProcessBlobRepository as InProcessBlobRepository
     from .repository.memory import InProcessBlobStream as InProcessBlobStream

@@ -1,0 +1,222 @@
+"""Streams from and into files of fsspec's; `fsspec` says which file system gets which."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .. import atomic
+from ..errors import BackendError, PdtError
+from ..stream import CHUNK
+
+if TYPE_CHECKING:
+    from .fsspec import FsspecRepository
+
+__all__ = ("CommittedWriter", "MemoryWriter", "MovedWriter", "RemoteReader", "SpooledWriter")
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class _Stream:
+    """What readers and writers have in common: blocking calls on one file, one after the other."""
+
+    def __init__(self, repository: FsspecRepository, job: str) -> None:
+        self._repository = repository
+        self._job = job
+
+    async def _do(self, verb: str, function: Callable[[Any], T]) -> T:
+        try:
+            return await self._repository.do(f"cannot {verb} {self._job}", function)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            reason = error.strerror or type(error).__name__
+            raise BackendError(f"{self._repository} cannot {verb} {self._job}: {reason}") from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+
+class RemoteReader(_Stream):
+    """A `ReadStream` over a file of fsspec's."""
+
+    def __init__(self, repository: FsspecRepository, job: str, file: Any) -> None:
+        super().__init__(repository, job)
+        self._file = file
+
+    async def read(self, n: int | None = None, /) -> bytes:
+        if self._file is None:
+            raise ValueError("read from a closed stream")
+        file = self._file
+        return bytes(await self._do("read", lambda fs: file.read(-1 if n is None else n)))
+
+    async def close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            await self._do("read", lambda fs: file.close())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class _Writer(_Stream, ABC):
+    """A `WriteStream` into a file that is opened with the first write."""
+
+    def __init__(self, repository: FsspecRepository, job: str, path: str) -> None:
+        super().__init__(repository, job)
+        self._path = path
+        self._file: Any = None
+        self._closed = False
+
+    @abstractmethod
+    def _begin(self, fs: Any) -> Any:
+        """Open the file."""
+
+    @abstractmethod
+    def _finish(self, fs: Any, file: Any) -> None:
+        """Make what is in the file the value."""
+
+    @abstractmethod
+    def _drop(self, fs: Any, file: Any) -> None:
+        """Remove the file."""
+
+    def _opened(self, fs: Any) -> Any:
+        if self._file is None:
+            self._file = self._begin(fs)
+        return self._file
+
+    async def write(self, data: bytes, /) -> int:
+        if self._closed:
+            raise ValueError("write to a closed stream")
+
+        def append(fs: Any) -> None:
+            file = self._opened(fs)
+            view = memoryview(data)
+            while view:
+                # Some say how many they took, some take all and say nothing.
+                taken = file.write(view)
+                view = view[len(view) if taken is None else taken :]
+
+        try:
+            await self._do("write", append)
+        except BaseException:
+            await self.abort()  # whoever goes on in spite of it must not store half a value
+            raise
+        return len(data)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._do("write", lambda fs: self._finish(fs, self._opened(fs)))
+        except BaseException:
+            await self._discard()
+            raise
+
+    async def abort(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._discard()
+
+    async def _discard(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            await self._repository.do(f"cannot drop {self._job}", lambda fs: self._drop(fs, file))
+        except FileNotFoundError:
+            pass  # it did not come that far
+        except (PdtError, OSError) as error:
+            log.debug("%s: what was written of %s may be left: %s", self._repository, self._job, type(error).__name__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await (self.close() if error is None else self.abort())
+
+
+class MovedWriter(_Writer):
+    """A writer into a hidden file in the same directory, which is moved."""
+
+    def __init__(self, repository: FsspecRepository, job: str, path: str) -> None:
+        super().__init__(repository, job, path)
+        self._temporary = f"{path.rpartition('/')[0]}/{atomic.temporary_name()}"
+
+    def _begin(self, fs: Any) -> Any:
+        return fs.open(self._temporary, "wb")
+
+    def _finish(self, fs: Any, file: Any) -> None:
+        file.close()
+        fs.mv(self._temporary, self._path)
+
+    def _drop(self, fs: Any, file: Any) -> None:
+        file.close()
+        fs.rm_file(self._temporary)
+
+
+class CommittedWriter(_Writer):
+    """A writer into an upload that is completed, or given up."""
+
+    def _begin(self, fs: Any) -> Any:
+        return fs.open(self._path, "wb", autocommit=False)
+
+    def _finish(self, fs: Any, file: Any) -> None:
+        file.close()
+        file.commit()
+
+    def _drop(self, fs: Any, file: Any) -> None:
+        # Not close, which would upload the rest.
+        file.discard()
+        file.closed = True
+
+
+class SpooledWriter(_Writer):
+    """A writer into a temporary file of this machine, which is uploaded when it is complete."""
+
+    def _begin(self, fs: Any) -> Any:
+        return tempfile.TemporaryFile(prefix="pdt-")
+
+    def _finish(self, fs: Any, file: Any) -> None:
+        file.seek(0)
+        with fs.open(self._path, "wb") as target:
+            shutil.copyfileobj(file, target, CHUNK)
+        file.close()
+
+    def _drop(self, fs: Any, file: Any) -> None:
+        file.close()
+
+
+class MemoryWriter(_Stream):
+    """A `WriteStream` whose bytes become a file of fsspec's memory at the end."""
+
+    def __init__(self, repository: FsspecRepository, job: str, path: str) -> None:
+        super().__init__(repository, job)
+        self._path = path
+        self._buffer: bytearray | None = bytearray()
+
+    async def write(self, data: bytes, /) -> int:
+        if self._buffer is None:
+            raise ValueError("write to a closed stream")
+        self._buffer += data
+        return len(data)
+
+    async def close(self) -> None:
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            value = bytes(buffer)
+            await self._do("write", lambda fs: fs.pipe_file(self._path, value))
+
+    async def abort(self) -> None:
+        self._buffer = None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await (self.close() if error is None else self.abort())
