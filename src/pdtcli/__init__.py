@@ -32,6 +32,8 @@ _MODULES = {
     "pipeline": ("Pipeline",),
     "quota": ("ResourceManager", "ResourceType", "Resources", "parse_quantity"),
     "registry.client": ("Registry",),
+    "registry.copy": ("copy_image",),
+    "repository.engine": ("LocalImageRepository",),
     "repository.base": ("BlobRepository", "DerivedRepository", "MetadataRepository", "Repository"),
     "repository.combine": (
         "AggregateAndRepository",
@@ -47,7 +49,7 @@ _MODULES = {
     "repository.mongo": ("MongoMetadataRepository",),
     "repository.mongo_blob": ("MongoBlobInfo", "MongoBlobRepository"),
     "repository.mongo_client": ("mongo_database",),
-    "repository.registry": ("DockerRepository",),
+    "repository.registry": ("DockerRepository", "ImageLayoutRepository"),
     "repository.s3": ("S3BucketInfo", "S3BucketRepository", "YamlMetadataS3Repository"),
     "repository.s3_client": ("s3_client",),
     "repository.yaml": ("YamlMetadataFileRepository", "YamlMetadataRepository"),
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from .quota import ResourceType as ResourceType
     from .quota import parse_quantity as parse_quantity
     from .registry.client import Registry as Registry
+    from .registry.copy import copy_image as copy_image
     from .repository.base import BlobRepository as BlobRepository
     from .repository.base import DerivedRepository as DerivedRepository
     from .repository.base import MetadataRepository as MetadataRepository
@@ -107,6 +110,7 @@ if TYPE_CHECKING:
     from .repository.combine import BlockingRepository as BlockingRepository
     from .repository.combine import MapRepository as MapRepository
     from .repository.combine import RelatedItemRepository as RelatedItemRepository
+    from .repository.engine import LocalImageRepository as LocalImageRepository
     from .repository.files import DirectoryRepository as DirectoryRepository
     from .repository.files import FileRepository as FileRepository
     from .repository.files import FileRepositoryBase as FileRepositoryBase
@@ -120,6 +124,7 @@ if TYPE_CHECKING:
     from .repository.mongo_blob import MongoBlobRepository as MongoBlobRepository
     from .repository.mongo_client import mongo_database as mongo_database
     from .repository.registry import DockerRepository as DockerRepository
+    from .repository.registry import ImageLayoutRepository as ImageLayoutRepository
     from .repository.s3 import S3BucketInfo as S3BucketInfo
     from .repository.s3 import S3BucketRepository as S3BucketRepository
     from .repository.s3 import YamlMetadataS3Repository as YamlMetadataS3Repository
