@@ -31,6 +31,17 @@ class DockerEngine:
 
         return docker.DockerClient(base_url=self.url, timeout=60)
 
+    def small_image(self, client: Any, repository: str, tag: str) -> str:
+        """Import an image of busybox and nothing else; the test is skipped when there is none. Its id."""
+        import io
+        import tarfile
+
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            archive.add(find("busybox"), "bin/busybox", recursive=False)
+        client.api.import_image_from_data(data.getvalue(), repository=repository, tag=tag)
+        return str(client.images.get(f"{repository}:{tag}").id)
+
 
 @contextmanager
 def engine() -> Iterator[DockerEngine]:
@@ -73,7 +84,10 @@ def _answers(socket: Path) -> bool:
             connection.connect(str(socket))
             connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
             response = http.client.HTTPResponse(connection)
-            response.begin()
-            return response.status == 200
+            try:
+                response.begin()
+                return response.status == 200
+            finally:
+                response.close()
         except (OSError, http.client.HTTPException):
             return False
