@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
@@ -26,6 +26,7 @@ __all__ = (
     "Descriptor",
     "ImageStore",
     "Manifest",
+    "Open",
     "check_digest",
     "digest_of",
 )
@@ -39,6 +40,8 @@ DOCKER_OLD = (
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
 )
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFESTS = INDEXES.union({OCI_MANIFEST, DOCKER_MANIFEST, *DOCKER_OLD, ""})
+"""What an index lists of other types, as build caches do, are blobs."""
 
 ACCEPT = ", ".join([OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, "*/*;q=0.5"])
 """Registries say that an image is not there when its kind is not named here."""
@@ -141,6 +144,9 @@ class Manifest:
     @property
     def manifests(self) -> list[Descriptor]:
         """The manifests of an index."""
+        return [part for part in self._listed() if part.media_type in MANIFESTS]
+
+    def _listed(self) -> list[Descriptor]:
         return self._parse(self.content.get("manifests")) if self.media_type in INDEXES else []
 
     @property
@@ -150,7 +156,7 @@ class Manifest:
         :raises InvalidValue: for a manifest of Docker's first, signed kind, or a damaged one.
         """
         if self.media_type in INDEXES:
-            return []
+            return [part for part in self._listed() if part.media_type not in MANIFESTS]
         if self.media_type in DOCKER_OLD or self.content.get("schemaVersion") == 1:
             raise InvalidValue("this image is of Docker's old schema 1: push it again with a Docker of this decade")
         parts = [self.content["config"]] if "config" in self.content else []
@@ -229,8 +235,3 @@ class ImageStore(Protocol):
         :param origin: where it comes from, which may spare sending it.
         :return: whether its bytes were sent.
         """
-
-
-def names(parts: Sequence[Descriptor]) -> set[str]:
-    """The digests of `parts`."""
-    return {part.digest for part in parts}

@@ -1,8 +1,9 @@
-"""Repositories whose values are container images: tags in a registry, in an OCI layout, in a local engine."""
+"""Repositories whose values are container images: tags in a registry, or in an OCI layout."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from types import TracebackType
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Self
 
 from .. import job as job_ids
 from ..errors import InvalidValue, JobNotFound, UsageError
+from ..paths import absolute
 from ..stream import MemoryReader, ReadStream, WriteStream
 from .base import BlobRepository, job_getter
 
 if TYPE_CHECKING:
     from ..registry.client import Registry
     from ..registry.images import ImageStore, Manifest
+    from ..registry.layout import ImageLayout
     from ..registry.remote import Remote
 
-__all__ = ("DockerRepository", "ImageRepository", "check_name")
+__all__ = ("DockerRepository", "ImageLayoutRepository", "ImageRepository", "check_name")
 
 FEW = 8
 """So many jobs are looked up one by one, all at a time, instead of in a listing."""
@@ -176,3 +179,48 @@ class DockerRepository(ImageRepository):
         checked = {job_ids.check(job) for job in jobs}
         for job in sorted(await self.among(checked)):
             await self.delete(job)
+
+
+class ImageLayoutRepository(ImageRepository):
+    """The images of an OCI layout in a directory (``oci:`` to other tools); a job is a tag.
+
+    :param dir: the directory; it need not be there.
+    """
+
+    def __init__(self, dir: str | os.PathLike[str]) -> None:
+        self.dir = absolute(dir)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.dir}>"
+
+    @property
+    def place(self) -> str:
+        return f"oci:{self.dir}"
+
+    @property
+    def watched_path(self) -> str:
+        return str(self.dir)
+
+    def store(self) -> ImageLayout:
+        from ..registry.layout import ImageLayout
+
+        return ImageLayout(self.dir)
+
+    async def unfiltered_iter(self) -> AsyncIterator[str]:
+        for tag in self.store().tags():
+            yield tag
+
+    async def contains(self, job: str, /) -> bool:
+        return job_ids.is_valid(job) and job in self.store().tags()
+
+    @job_getter
+    async def info(self, job: str, /) -> str:
+        """How other tools call the image: ``oci:DIRECTORY:TAG``."""
+        return f"oci:{self.dir}:{job}"
+
+    async def delete(self, job: str, /) -> None:
+        """Remove the tag; its blobs stay, for others may share them."""
+        await self.delete_many([job])
+
+    async def delete_many(self, jobs: Iterable[str]) -> None:
+        await self.store().untag({job_ids.check(job) for job in jobs})
