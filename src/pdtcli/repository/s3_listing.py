@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.sax.saxutils import unescape
@@ -28,6 +31,12 @@ PAGE = 1000
 
 SERIAL = 3
 """After so many answers a listing counts as long."""
+
+TRIAL = 8
+"""The first of so many short requests is made alone, and the others at once."""
+
+WORTH = 0.5
+"""Requests at once are worth it when they take less than this part of the time that they would take in turn."""
 
 LAST = "~"
 """Comes after every character that a job may have."""
@@ -74,7 +83,20 @@ def _take_names(response_dict: dict[str, Any], customized_response_dict: dict[st
     response_dict["body"] = body[: match.start()] + body[match.end() :]
 
 
-def page(bucket: Bucket, prefix: str, *, after: str | None = None, more: str | None = None, limit: int = PAGE) -> Page:
+_prepared: weakref.WeakSet[Any] = weakref.WeakSet()
+_preparing = threading.Lock()
+
+
+def _prepare(client: Any) -> None:
+    with _preparing:
+        if client not in _prepared:
+            client.meta.events.register("before-parse.s3.ListObjectsV2", _take_names, unique_id="pdt-names")
+            _prepared.add(client)
+
+
+def page(
+    bucket: Bucket, prefix: str, *, after: str | None = None, more: str | None = None, limit: int | None = None
+) -> Page:
     """One answer, in a thread.
 
     Names with a slash behind the prefix are no jobs, and are left out by the server: it gives each "directory" once.
@@ -82,13 +104,13 @@ def page(bucket: Bucket, prefix: str, *, after: str | None = None, more: str | N
     :param after: begin behind this key.
     :param more: go on where an earlier answer ended.
     """
-    bucket.client.meta.events.register("before-parse.s3.ListObjectsV2", _take_names, unique_id="pdt-names")
+    _prepare(bucket.client)
     place = {} if after is None else {"StartAfter": after}
     if more is not None:
         place = {"ContinuationToken": more}
     _mine.listing = True
     try:
-        answer = bucket.do("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=limit, **place)
+        answer = bucket.do("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=limit or PAGE, **place)
     finally:
         _mine.listing = False
     keys = answer.get("PdtKeys")
@@ -113,26 +135,33 @@ async def pages(bucket: Bucket, prefix: str) -> AsyncIterator[list[str]]:
 async def keys(bucket: Bucket, prefix: str) -> list[str]:
     """All keys that begin with `prefix`, in no particular order; long listings in parallel."""
     found: list[str] = []
-    answer = Page([], None, None)
+    more: str | None = None
     for _ in range(SERIAL):
-        answer = await bucket.threads.submit(partial(page, bucket, prefix, more=answer.more))
+        answer = await bucket.threads.submit(partial(page, bucket, prefix, more=more))
         found += answer.keys
-        if answer.more is None:
+        more = answer.more
+        if more is None:
             return found
-    last = answer.last
-    if last is None or found != sorted(found):  # a directory bucket, whose listings have no order
-        cuts: list[str] = []
-    else:
-        cuts = await _cuts(bucket, prefix, found, last)
-    tasks: list[tuple[str | None, str | None, str | None]] = [(None, answer.more, cuts[0] if cuts else None)]
-    tasks += [(cut, None, end) for cut, end in zip(cuts, [*cuts[1:], None], strict=True)]
+    cuts: list[str] = []
+    if answer.last is not None and found == sorted(found):  # the listing of a directory bucket has no order
+        cuts = await _cuts(bucket, prefix, found, answer.last)
+    tasks: list[Range] = [Range(None, more, cuts[0] if cuts else None)]
+    tasks += [Range(cut, None, end) for cut, end in pairwise([*cuts, None]) if cut is not None]
     for part in await bucket.threads.each(partial(_range, bucket, prefix), tasks, at_once=1):
         found += part
     return found
 
 
-def _range(bucket: Bucket, prefix: str, task: tuple[str | None, str | None, str | None]) -> list[str]:
-    """The keys behind the first and up to the last of a range, in a thread."""
+class Range(NamedTuple):
+    """The keys behind `after`, or from where `more` leads on, up to `end`."""
+
+    after: str | None
+    more: str | None
+    end: str | None
+
+
+def _range(bucket: Bucket, prefix: str, task: Range) -> list[str]:
+    """The keys of a range, in a thread."""
     after, more, end = task
     found: list[str] = []
     while True:
@@ -149,11 +178,19 @@ async def _cuts(bucket: Bucket, prefix: str, seen: list[str], last: str) -> list
     """Where to cut what comes behind the key `last`: ascending, each with something behind it.
 
     A name that differs from `last` in its n-th character is in a block of its own, and blocks of the smallest two n
-    that there are become ranges.
+    that there are become ranges. A server to which several requests at once are no faster than one after the other is not cut up.
     """
     name = last[len(prefix) :]
     heads = [prefix + name[:length] for length in range(1, len(name))]
-    firsts = await _first_behind(bucket, prefix, [head + LAST for head in heads])
+    times = [time.perf_counter()]
+    firsts: dict[str, str | None] = {}
+    for some in (heads[:1], heads[1:TRIAL]):
+        firsts |= await _first_behind(bucket, prefix, [head + LAST for head in some])
+        times.append(time.perf_counter())
+    one, several = times[1] - times[0], times[2] - times[1]
+    if several > WORTH * one * (len(firsts) - 1):
+        return []
+    firsts |= await _first_behind(bucket, prefix, [head + LAST for head in heads[TRIAL:]])
     cuts: set[str] = set()
     levels = 0
     for head in heads:
@@ -178,4 +215,4 @@ async def _first_behind(bucket: Bucket, prefix: str, places: Iterable[str]) -> d
     def look(place: str) -> tuple[str, str | None]:
         return place, page(bucket, prefix, after=place, limit=1).last
 
-    return dict(await bucket.threads.each(look, places, at_once=4))
+    return dict(await bucket.threads.each(look, places, at_once=1))
