@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -343,7 +342,7 @@ async def test_a_claim_is_refused_where_there_is_a_value(ministack: Place) -> No
 
 
 async def test_a_server_that_lets_several_win_holds_no_live_records(swift: Place) -> None:
-    with pytest.raises(Unsupported, match="cannot hold live records: .* is OpenStack Swift"):
+    with pytest.raises(Unsupported, match=r"cannot hold live records: .* is OpenStack Swift"):
         await swift.values().claim("job", {})
     assert await swift.blobs("", "").keys() == set()
 

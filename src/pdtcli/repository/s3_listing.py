@@ -178,7 +178,7 @@ async def _cuts(bucket: Bucket, prefix: str, seen: list[str], last: str) -> list
     """Where to cut what comes behind the key `last`: ascending, each with something behind it.
 
     A name that differs from `last` in its n-th character is in a block of its own, and blocks of the smallest two n
-    that there are become ranges. A server to which several requests at once are no faster than one after the other is not cut up.
+    that there are become ranges. Nothing is cut up where several requests at once are no faster than one by one.
     """
     name = last[len(prefix) :]
     heads = [prefix + name[:length] for length in range(1, len(name))]
