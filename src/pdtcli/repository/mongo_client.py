@@ -33,6 +33,9 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 """Seconds before something that failed is tried again; doubled from the first to the longest."""
 
+HEARTBEAT = 2000
+"""Milliseconds until a server that failed is looked at again; pymongo's own 10 seconds are a third of the limit."""
+
 PASSING = frozenset(
     {6, 7, 43, 63, 89, 91, 133, 134, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436}
 )
@@ -70,7 +73,12 @@ class _Opener:
         from pymongo import AsyncMongoClient
         from pymongo.errors import PyMongoError
 
-        settings = {"appname": "pdt", "timeoutMS": round(self._timeout * 1000), **self._options}
+        settings = {
+            "appname": "pdt",
+            "timeoutMS": round(self._timeout * 1000),
+            "heartbeatFrequencyMS": HEARTBEAT,
+            **self._options,
+        }
         try:
             client: AsyncMongoClient[Document] = AsyncMongoClient(self._uri, **settings)
         except (PyMongoError, ValueError, TypeError, OSError) as error:
