@@ -159,16 +159,18 @@ class MongoBlobRepository(BlobRepository):
         if ids:
             await self.ensure_indexes()
         for some in batches(ids, VALUES):
-            requests = [UpdateOne({"_id": id}, {"$currentDate": {"at": True}}, upsert=True) for id in some]
+            # The mark keeps a writer, which may not have come to its end yet, from giving up this lease as its own.
+            change = {"$currentDate": {"at": True}, "$set": {"gone": True}}
+            requests = [UpdateOne({"_id": id}, change, upsert=True) for id in some]
 
             async def lease(leases: AsyncCollection[Document], requests: list[UpdateOne] = requests) -> None:
                 await leases.bulk_write(requests, ordered=False)
 
             await self.leases.run(self, lease)
-            await self.remove(self.files, "_id", some)
+            await self.remove(self.files, {"_id": {"$in": some}})
 
-    async def remove(self, place: MongoPlace, field: str, ids: list[Any], limit: float | None = None) -> None:
-        query = {field: {"$in": ids}}
+    async def remove(self, place: MongoPlace, query: Document, limit: float | None = None) -> None:
+        """Delete what matches from one of the collections; `limit` as for `MongoPlace.run`."""
 
         async def remove(collection: AsyncCollection[Document]) -> None:
             await collection.delete_many(query)
@@ -202,8 +204,10 @@ class MongoBlobRepository(BlobRepository):
         # A writer that was killed after its last step but one has stored its value.
         kept = await self.files.run(self, present)
         gone = [id for id in marked if id not in kept]
-        await self.remove(self.chunks, "files_id", gone)
-        await self.remove(self.leases, "_id", marked)
+        await self.remove(self.chunks, {"files_id": {"$in": gone}})
+        await self.remove(self.leases, {"_id": {"$in": gone}})
+        # Unless it was replaced or deleted just now, which begins another term.
+        await self.remove(self.leases, {"_id": {"$in": list(kept)}, **expired})
         return len(gone)
 
     async def ensure_indexes(self) -> None:

@@ -134,7 +134,7 @@ def codec_options() -> Any:
     from bson.int64 import Int64
 
     class Plain(TypeDecoder):
-        bson_type = Int64  # type: ignore[assignment]
+        bson_type = Int64
 
         def transform_bson(self, value: Any) -> Any:
             return int(value)

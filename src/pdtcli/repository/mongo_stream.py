@@ -237,7 +237,7 @@ class GridWriter:
         try:
             await repository.retire(older)
             if self._id not in older:
-                await repository.remove(repository.leases, "_id", [self._id])
+                await repository.remove(repository.leases, {"_id": self._id, "gone": {"$exists": False}})
         except PdtError:
             pass  # the value is stored; the next overwrite, delete or sweep does the rest
 
@@ -251,9 +251,8 @@ class GridWriter:
             return
         repository = self._repository
         try:
-            await repository.remove(repository.files, "_id", [self._id], ABORT_LIMIT)
-            await repository.remove(repository.chunks, "files_id", [self._id], ABORT_LIMIT)
-            await repository.remove(repository.leases, "_id", [self._id], ABORT_LIMIT)
+            await repository.remove(repository.chunks, {"files_id": self._id}, ABORT_LIMIT)
+            await repository.remove(repository.leases, {"_id": self._id}, ABORT_LIMIT)
         except PdtError:
             pass  # a sweep finds them by their lease
 
