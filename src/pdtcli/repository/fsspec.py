@@ -98,7 +98,7 @@ class FsspecRepository(BlobRepository):
     def place(self) -> str | None:
         if re.match(r"(?:.*::)?memory:", self.url):
             return None
-        return f"fsspec:{public(self.url)}/*{self.suffix}"
+        return f"fsspec:{public(self.url).rstrip('/')}/*{self.suffix}"
 
     # ---- the file system
 
@@ -155,7 +155,8 @@ class FsspecRepository(BlobRepository):
 
         :raises InvalidJobId: for a name that is no job id, so that no path leads out of the directory.
         """
-        return f"{self._open()[1]}/{job_ids.check(job)}{self.suffix}"
+        name = job_ids.check(job) + self.suffix
+        return f"{self._open()[1]}/{name}"
 
     async def do(self, what: str, function: Callable[[Any], T]) -> T:
         """Call a blocking function of the file system in a thread.
