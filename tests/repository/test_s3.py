@@ -23,7 +23,7 @@ from pdtcli import (
     YamlMetadataS3Repository,
     s3_client,
 )
-from pdtcli.repository import s3_claims, s3_listing
+from pdtcli.repository import s3, s3_claims, s3_listing
 from pdtcli.repository.s3_streams import PART
 
 MIB = 1024 * 1024
@@ -201,6 +201,18 @@ async def test_names_that_are_no_job_ids_are_refused(ministack: Place, job: str)
     assert await repository.among([job, "good"]) == {"good"}
 
 
+async def test_a_part_of_a_value_is_read(place: Place) -> None:
+    repository = place.blobs()
+    await repository.write_bytes("job", b"0123456789")
+    await repository.write_bytes("empty", b"")
+    ranges = [(0, 3), (4, 100), (9, 1), (10, 5), (100, 1), (3, 0)]
+    parts = [await repository.read_range("job", start, length) for start, length in ranges]
+    assert parts == [b"012", b"456789", b"9", b"", b"", b""]
+    assert await repository.read_range("empty", 0, 5) == b""
+    with pytest.raises(JobNotFound, match="does not hold other"):
+        await repository.read_range("other", 0, 1)
+
+
 # ---- keys
 
 
@@ -291,7 +303,7 @@ async def test_deletes_are_idempotent(place: Place) -> None:
 async def test_more_than_a_thousand_are_deleted(place: Place) -> None:
     repository = place.blobs()
     place.put("in/first.bin", "in/last.bin", "in/kept.bin")
-    await repository.delete_many(["first", *(f"absent-{number}" for number in range(1500)), "last"])
+    await repository.delete_many(["first", *(f"absent-{number}" for number in range(999)), "last"])
     assert await repository.keys() == {"kept"}
 
 
@@ -355,6 +367,24 @@ async def test_a_server_without_conditional_puts_holds_no_live_records(
     monkeypatch.setattr(s3_claims, "_claimable", type(s3_claims._claimable)())
     with pytest.raises(Unsupported, match="does not heed the condition If-None-Match"):
         await ministack.values().claim("job", {})
+    assert ministack.client.list_objects_v2(Bucket=ministack.bucket)["KeyCount"] == 0
+
+
+async def test_what_a_killed_process_left_is_swept_when_it_is_old(
+    ministack: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ministack.put("meta/.pdt-probe-1")
+    for key in ("in/job.bin", "in/other.txt", "in/not a job.bin"):
+        ministack.client.create_multipart_upload(Bucket=ministack.bucket, Key=key)
+    repositories = (ministack.blobs(), ministack.values())
+    for repository in repositories:
+        await repository.validate()
+    assert (len(ministack.uploads()), await ministack.values().keys()) == (3, set())
+    for module in (s3, s3_claims):
+        monkeypatch.setattr(module, "is_older", lambda moment, age: True)
+    for repository in repositories:
+        await repository.validate()
+    assert {upload["Key"] for upload in ministack.uploads()} == {"in/other.txt", "in/not a job.bin"}
     assert ministack.client.list_objects_v2(Bucket=ministack.bucket)["KeyCount"] == 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,8 @@ from ..stream import ReadStream, WriteStream
 from . import s3_listing
 from .base import BlobRepository, job_getter
 from .s3_calls import Bucket
-from .s3_claims import HIDDEN, create_object, why_not
-from .s3_errors import Absent, NotOffered, no_claims
+from .s3_claims import HIDDEN, create_object, is_older, sweep_probes, why_not
+from .s3_errors import Absent, NotOffered, OutOfRange, error_code, no_claims
 from .s3_streams import Reader, Writer
 from .yaml import YamlMetadataRepository, dump, load
 
@@ -126,23 +126,23 @@ class S3BucketRepository(BlobRepository):
         :raises BackendError: when the bucket cannot be used.
         """
         bucket = self._bucket
+        sweeping = bucket.threads.submit(partial(self._sweep, bucket))
         try:
             await bucket.threads.submit(partial(s3_listing.page, bucket, self.prefix, limit=1))
         except BackendError as error:
-            if not self.create or not _names_no_bucket(error):
+            if not self.create or error_code(error) not in ("NoSuchBucket", "404"):
                 raise
             await bucket.threads.settle(partial(_create, bucket))
-            return
-        await bucket.threads.settle(partial(self._sweep, bucket))
+        await sweeping
 
     def _sweep(self, bucket: Bucket) -> None:
+        """Remove what writers that were killed have left, in a thread."""
         try:
-            uploads = bucket.do("list_multipart_uploads", Prefix=self.prefix, MaxUploads=1000).get("Uploads", ())
+            uploads = bucket.do("list_multipart_uploads", Prefix=self.prefix).get("Uploads", ())
             for upload in uploads:
-                old = datetime.now(tz=UTC) - upload["Initiated"] > STALE
-                if old and self._jobs([upload["Key"]])[0]:
+                if is_older(upload["Initiated"], STALE) and self._jobs([upload["Key"]])[0]:
                     bucket.do("abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"])
-        except (PdtError, TypeError) as error:  # not everybody may, and not every server can
+        except PdtError as error:  # not everybody may, and not every server can
             log.debug("%s: unfinished uploads were not looked for: %s", self, error)
 
     # ---- keys
@@ -208,6 +208,23 @@ class S3BucketRepository(BlobRepository):
     async def open_writer(self, job: str, /) -> WriteStream:
         return Writer(self._bucket, self.object_name(job), self.mimetype)
 
+    @job_getter
+    async def read_range(self, job: str, start: int, length: int, /) -> bytes:
+        """Some bytes of a value; fewer than `length` where it ends, none behind its end.
+
+        :param start: of the first byte, from 0.
+        :raises JobNotFound: when the job is not here.
+        """
+        key, bucket = self.object_name(job), self._bucket
+        if length <= 0:
+            return b""
+        try:
+            return await bucket.threads.submit(lambda: Reader(bucket, key).part(start, length))
+        except OutOfRange:
+            return b""
+        except Absent:
+            raise JobNotFound(f"{self} does not hold {job}") from None
+
     # ---- deletes
 
     async def delete(self, job: str, /) -> None:
@@ -244,27 +261,27 @@ def _delete_one(bucket: Bucket, key: str) -> None:
         pass
 
 
-def _names_no_bucket(error: BaseException) -> bool:
-    response = getattr(error.__cause__, "response", None) or {}
-    return response.get("Error", {}).get("Code") in ("NoSuchBucket", "404")
-
-
 def _create(bucket: Bucket) -> None:
     """Create a bucket, in a thread."""
     region = bucket.client.meta.region_name
-    elsewhere = region is not None and region not in ("us-east-1", "aws-global")
+    place: dict[str, Any] = {}
+    if region is not None and region not in ("us-east-1", "aws-global"):
+        place = {"CreateBucketConfiguration": {"LocationConstraint": region}}
     try:
-        if elsewhere:
-            bucket.do("create_bucket", CreateBucketConfiguration={"LocationConstraint": region})
-        else:
-            bucket.do("create_bucket")
+        try:
+            bucket.do("create_bucket", **place)
+        except BackendError as error:
+            if error_code(error) not in ("InvalidLocationConstraint", "IllegalLocationConstraintException"):
+                raise
+            bucket.do("create_bucket")  # a server to which regions mean nothing
     except BackendError as error:
-        code = (getattr(error.__cause__, "response", None) or {}).get("Error", {}).get("Code")
-        if code == "BucketAlreadyOwnedByYou":  # somebody was faster
-            return
-        if not elsewhere or code not in ("InvalidLocationConstraint", "IllegalLocationConstraintException"):
+        if error_code(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"):
             raise
-        bucket.do("create_bucket")  # a server to which regions mean nothing
+        try:
+            s3_listing.page(bucket, "", limit=1)  # somebody was faster, perhaps another of us
+        except BackendError:
+            raise error from None
+        return
     log.warning("created the bucket %s, which was missing", bucket.name)
 
 
@@ -292,6 +309,12 @@ class YamlMetadataS3Repository(YamlMetadataRepository, S3BucketRepository):
     ) -> None:
         super().__init__(client, bucket, prefix, suffix, mimetype, incluster_endpoint, create=create)
         self.single_host = single_host
+
+    def _sweep(self, bucket: Bucket) -> None:
+        try:
+            sweep_probes(bucket, self.prefix)
+        except PdtError as error:
+            log.debug("%s: what claims left was not looked for: %s", self, error)
 
     @job_getter
     async def info(self, job: str, /) -> Any:
@@ -321,8 +344,8 @@ class YamlMetadataS3Repository(YamlMetadataRepository, S3BucketRepository):
 
     @job_getter
     async def dump(self, job: str, data: Any, /) -> None:
-        key, body = self.object_name(job), dump(data)
-        await self._bucket.settle("put_object", Key=key, Body=body, ContentType=self.mimetype)
+        key, body, bucket = self.object_name(job), bytearray(dump(data)), self._bucket
+        await bucket.threads.settle(partial(bucket.put, key, body, self.mimetype))
 
     @job_getter
     async def claim(self, job: str, data: Any, /) -> bool:
@@ -330,7 +353,7 @@ class YamlMetadataS3Repository(YamlMetadataRepository, S3BucketRepository):
 
         :raises Unsupported: when the server does not decide it and `single_host` is false.
         """
-        key, body, bucket = self.object_name(job), dump(data), self._bucket
+        key, body, bucket = self.object_name(job), bytearray(dump(data)), self._bucket
         reason = await bucket.threads.settle(partial(why_not, bucket, self.prefix))
         if not reason:
             return await bucket.threads.settle(partial(create_object, bucket, key, body, self.mimetype))

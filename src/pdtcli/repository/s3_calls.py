@@ -199,6 +199,14 @@ class Bucket:
         """Make a call that only reads."""
         return await self.threads.submit(partial(self.do, operation, **parameters))
 
+    def put(self, key: str, body: bytearray, mimetype: str, **conditions: Any) -> None:
+        """Store an object, in this thread.
+
+        :param body: no `bytes`, which the client would not send before the server has said that they are welcome
+            (``Expect: 100-continue``): that takes a round trip, and a second where the server does not know it.
+        """
+        self.do("put_object", Key=key, Body=body, ContentType=mimetype, **conditions)
+
     async def settle(self, operation: str, /, **parameters: Any) -> Any:
         """Make a call that changes something; see `Threads.settle`."""
         return await self.threads.settle(partial(self.do, operation, **parameters))

@@ -9,16 +9,19 @@ from __future__ import annotations
 import time
 import uuid
 import weakref
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .s3_calls import Bucket, attempts
 from .s3_errors import Absent, Busy, Changed, NotOffered
 from .s3_streams import pause
 
-__all__ = ("HIDDEN", "create_object", "why_not")
+__all__ = ("HIDDEN", "create_object", "is_older", "sweep_probes", "why_not")
 
 HIDDEN = ".pdt-"
 """What the names begin in that are this package's own."""
+
+PROBE = f"{HIDDEN}probe-"
 
 _claimable: weakref.WeakKeyDictionary[Any, dict[str, str]] = weakref.WeakKeyDictionary()
 """By client and bucket: why claims are not safe there, or the empty string."""
@@ -32,14 +35,14 @@ def why_not(bucket: Bucket, prefix: str) -> str:
     """
     answers = _claimable.setdefault(bucket.client, {})
     if bucket.name not in answers:
-        key = f"{prefix}{HIDDEN}probe-{uuid.uuid4().hex}"
+        key = f"{prefix}{PROBE}{uuid.uuid4().hex}"
         reason = ""
         try:
-            answer = bucket.do("put_object", Key=key, Body=b"", IfNoneMatch="*")
+            answer = bucket.do("put_object", Key=key, Body=bytearray(), IfNoneMatch="*")
             if "x-openstack-request-id" in answer["ResponseMetadata"]["HTTPHeaders"]:
                 reason = "is OpenStack Swift, which lets several of those who race for an object win"
             else:
-                bucket.do("put_object", Key=key, Body=b"", IfNoneMatch="*")
+                bucket.do("put_object", Key=key, Body=bytearray(), IfNoneMatch="*")
                 reason = "does not heed the condition If-None-Match when it stores an object"
         except Changed:
             pass
@@ -51,20 +54,13 @@ def why_not(bucket: Bucket, prefix: str) -> str:
     return answers[bucket.name]
 
 
-def create_object(bucket: Bucket, key: str, body: bytes, mimetype: str) -> bool:
+def create_object(bucket: Bucket, key: str, body: bytearray, mimetype: str) -> bool:
     """Store an object unless there is one, in a thread; whether it was stored."""
     token = uuid.uuid4().hex
     attempt = 0
     while True:
         try:
-            bucket.do(
-                "put_object",
-                Key=key,
-                Body=body,
-                ContentType=mimetype,
-                IfNoneMatch="*",
-                Metadata={"pdt-claim": token},
-            )
+            bucket.put(key, body, mimetype, IfNoneMatch="*", Metadata={"pdt-claim": token})
             return True
         except Changed:
             # Perhaps by this very request: its answer was lost, and the client asked again.
@@ -85,3 +81,15 @@ def _forget(bucket: Bucket, key: str) -> None:
         bucket.do("delete_object", Key=key)
     except Absent:
         pass
+
+
+def is_older(moment: datetime, age: timedelta) -> bool:
+    """Whether something that a server says happened then is that old; clocks differ by minutes at most."""
+    return datetime.now(tz=UTC) - moment > age
+
+
+def sweep_probes(bucket: Bucket, prefix: str) -> None:
+    """Remove the probes of processes that were killed, in a thread."""
+    for entry in bucket.do("list_objects_v2", Prefix=prefix + PROBE).get("Contents", ()):
+        if is_older(entry["LastModified"], timedelta(hours=1)):
+            _forget(bucket, entry["Key"])

@@ -41,6 +41,10 @@ class NotOffered(BackendError):
     """The server does not know the request, or an option of it."""
 
 
+class OutOfRange(BackendError):
+    """The object ends before the range that was asked for."""
+
+
 class UploadGone(BackendError):
     """The multipart upload was completed or aborted."""
 
@@ -53,6 +57,8 @@ _KINDS: dict[str, type[PdtError]] = {
     "ConditionalRequestConflict": Busy,
     "OperationAborted": Busy,
     "NoSuchUpload": UploadGone,
+    "InvalidRange": OutOfRange,
+    "416": OutOfRange,
     "NotImplemented": NotOffered,
     "501": NotOffered,
     "MethodNotAllowed": NotOffered,
@@ -95,6 +101,11 @@ def shown_endpoint(client: Any) -> str:
     """The address of the server, without the user and password that may stand in it."""
     parts = urlsplit(client.meta.endpoint_url)
     return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
+def error_code(error: BaseException) -> str | None:
+    """The server's own code for a refusal that was translated."""
+    return _error_of(error.__cause__).get("Code") if error.__cause__ is not None else None
 
 
 def is_bare(error: BaseException) -> bool:

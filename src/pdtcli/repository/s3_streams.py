@@ -99,6 +99,22 @@ class Reader:
         self.start()
         return self._ready if self._ready is not None else self._whole()
 
+    def part(self, start: int, length: int) -> bytes:
+        """Up to `length` bytes from `start` on, in a thread."""
+        response = self._bucket.do("get_object", Key=self._key, Range=f"bytes={start}-{start + length - 1}")
+        self._etag = response.get("ETag")
+        self._body = response["Body"]
+        if "ContentRange" not in response:  # a server that ignores ranges
+            self._size, self._body = min(response["ContentLength"], start + length), None
+            response["Body"].close()
+        else:
+            self._size = start + response["ContentLength"]
+        self._at, data = start, b""
+        while self._at < self._size:
+            data += self._read(self._size - self._at)
+        self._drop()
+        return data
+
     def _lost(self, error: Exception) -> None:
         """The body broke off: drop it, or give up."""
         self._drop()
@@ -115,7 +131,9 @@ class Reader:
         """Open the rest of the body."""
         condition = {} if self._etag is None else {"IfMatch": self._etag}
         try:
-            response = self._bucket.do("get_object", Key=self._key, Range=f"bytes={self._at}-", **condition)
+            response = self._bucket.do(
+                "get_object", Key=self._key, Range=f"bytes={self._at}-{self._size - 1}", **condition
+            )
         except (Absent, Changed) as error:
             raise BackendError(
                 f"{self._bucket.uri(self._key)} was replaced or deleted while it was read: read it again"
@@ -242,9 +260,7 @@ class Writer:
         self._open = False
         try:
             if self._upload is None:
-                await self._bucket.settle(
-                    "put_object", Key=self._key, Body=bytes(self._part), ContentType=self._mimetype
-                )
+                await self._bucket.threads.settle(partial(self._bucket.put, self._key, self._part, self._mimetype))
             else:
                 await self._send()
                 await self._upload.complete()
