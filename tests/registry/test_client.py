@@ -143,6 +143,31 @@ async def test_a_token_service_without_encryption_gets_no_password(proxy_to: Cal
     assert asked == []
 
 
+async def test_an_identity_token_is_traded_for_another(docker_config: Path) -> None:
+    from pdtcli.registry.auth import Authorizer
+
+    (docker_config / "config.json").write_text(
+        '{"auths": {"example.org": {"auth": "bWU6", "identitytoken": "refresh"}}}'
+    )
+    asked: list[tuple[Any, ...]] = []
+
+    async def fetch(*request: Any) -> tuple[int, bytes]:
+        asked.append(request)
+        return 200, b'{"access_token": "x", "expires_in": 300}'
+
+    authorizer = Authorizer(Keyring(), fetch, lambda domain: False)
+    challenge = 'Bearer realm="https://auth.example.org/token",service="s"'
+    assert await authorizer.answer("example.org", frozenset(["repository:x:pull"]), [challenge], None) == "Bearer x"
+    ((method, url, headers, form),) = asked
+    assert (method, url, headers) == ("POST", "https://auth.example.org/token", {})
+    assert {name: value for name, value in form if name != "client_id"} == {
+        "grant_type": "refresh_token",
+        "refresh_token": "refresh",
+        "service": "s",
+        "scope": "repository:x:pull",
+    }
+
+
 # ---- where credentials are stored
 
 
@@ -371,6 +396,12 @@ async def test_a_manifest_that_is_not_what_its_digest_says_is_refused(through: D
     proxy.inject(Fault("answer", data=answer))
     with pytest.raises(BackendError, match="is damaged"):
         await through.read_bytes("one")
+
+
+async def test_redirections_in_a_circle_end(through: DockerRepository, proxy: Proxy) -> None:
+    proxy.inject(Fault("answer", data=response("302 Found", Location="/v2/")), times=100)
+    with pytest.raises(BackendError, match="redirects"):
+        await through.keys()
 
 
 async def test_an_endless_answer_is_cut_off(through: DockerRepository, proxy: Proxy) -> None:

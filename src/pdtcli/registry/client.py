@@ -189,7 +189,10 @@ class Registry:
         """
         import httpx
 
-        url = httpx.URL(base).join(location)
+        try:
+            url = httpx.URL(base).join(location)
+        except httpx.InvalidURL:
+            raise BackendError(f"{domain} names an address that is none: {location[:100]!r}") from None
         home = httpx.URL(self.url(domain, "/"))
         if url.host == home.host and url.scheme == "http" and home.scheme == "https":
             url = url.copy_with(scheme="https", port=home.port)
@@ -282,7 +285,7 @@ class Registry:
             tries += 1
             try:
                 answer = await attempt()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 if tries > self.retries or not passing(error):
                     raise self.unreachable(domain, error) from error
                 await asyncio.sleep(pause(tries))
@@ -392,7 +395,9 @@ def passing(error: Exception) -> bool:
     text = str(error)
     import httpx
 
-    if isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TimeoutException)):
+    if isinstance(
+        error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TimeoutException, httpx.TooManyRedirects)
+    ):
         return False  # a time-out has used up the time there was
     return not any(mark in text for mark in ("[SSL", "SSL:", "Name or service not known", "CERTIFICATE"))
 

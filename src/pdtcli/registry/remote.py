@@ -52,6 +52,8 @@ class Remote:
         self.registry = registry
         self.domain = domain
         self.name = name
+        self._may_remove = False
+        self._has_nothing = False
         self._pull = (f"repository:{name}:pull",)
         self._push = (f"repository:{name}:pull,push",)
         self._delete = (f"repository:{name}:delete,pull,push",)
@@ -151,19 +153,25 @@ class Remote:
         original = await self.get_manifest(tag)
         if original is None:
             return
-        await self._remove("sha256:" + "0" * 64, tag)
+        if not self._may_remove:
+            await self._remove("sha256:" + "0" * 64, tag)
+            self._may_remove = True
         # Not to be broken off between its steps: the tag would stay, on a manifest of nothing.
         task = asyncio.ensure_future(self._replace_and_remove(tag, original))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # told to nobody: who cancelled does not ask how it went
             raise
 
     async def _replace_and_remove(self, tag: str, original: Manifest) -> None:
         empty = Descriptor(digest_of(NOTHING), len(NOTHING), "application/vnd.oci.image.config.v1+json")
-        if not await self.has_blob(empty):
-            await self._upload(empty, NOTHING)
+        if not self._has_nothing:
+            if not await self.has_blob(empty):
+                await self._upload(empty, NOTHING)
+            self._has_nothing = True
         content = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
@@ -253,7 +261,7 @@ class Remote:
                     source,
                     self._push,
                 )
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 await self._drop(place)
                 if tries > self.registry.retries or not passing(error):
                     raise self.registry.unreachable(self.domain, error) from error
@@ -328,7 +336,7 @@ class _BlobReader:
                 self._at += len(piece)
                 self._tries = 0
                 return piece
-            except (httpx.TransportError, _Refused) as error:
+            except (httpx.RequestError, _Refused) as error:
                 self._pieces = None
                 await self._stack.aclose()
                 self._tries += 1
