@@ -5,7 +5,7 @@ halves of two values. A writer holds back up to 8 MiB, which then are one put; w
 upload, invisible until it is completed.
 
 Memory: a reader holds what was asked for, at most `READ_AHEAD` bytes otherwise; a writer one part that fills and up
-to `IN_FLIGHT` bytes of parts on their way, or one part where it is larger: 48 MiB at most for values below 8 GB.
+to `IN_FLIGHT` bytes of parts on their way, or one part where it is larger: 40 MiB for values of up to 8 GB.
 """
 
 from __future__ import annotations
