@@ -83,11 +83,11 @@ class MongoMetadataRepository(MetadataRepository):
             found = await self._page(size, projection, after)
             # The bound is inclusive; but what was there may have been deleted meanwhile.
             fresh = found[1:] if after and found and found[0]["_id"] == after[0] else found
+            after = [found[-1]["_id"]] if len(found) > size else []
             if fresh:
                 yield fresh
-            if len(found) <= size:
+            if not after:
                 return
-            after = [found[-1]["_id"]]
 
     async def _page(self, size: int, projection: Document | None, after: list[Any]) -> list[Document]:
         """At most `size` documents and one more, in the order of their `_id`, from that of `after` on."""
@@ -261,9 +261,24 @@ def encode(job: str, value: Any, who: object = "MongoDB") -> Document:
 
 
 def decode(document: Document) -> Any:
-    """The value of a document."""
-    value = {key: field for key, field in document.items() if key != "_id"}
-    return value[WRAPPED] if value.keys() == {WRAPPED} else value
+    """The value of a document, which is used up."""
+    del document["_id"]
+    _simplify(document.items(), document)
+    return document[WRAPPED] if len(document) == 1 and WRAPPED in document else document
+
+
+def _simplify(items: Iterable[tuple[Any, Any]], container: Any) -> None:
+    """Make plain integers of bson's own, which know what size they were stored in and which YAML does not take."""
+    for key, value in items:
+        kind = type(value)
+        if kind in _SCALARS or kind is int:
+            continue
+        if kind is dict:
+            _simplify(value.items(), value)
+        elif kind is list:
+            _simplify(enumerate(value), value)
+        elif isinstance(value, int):
+            container[key] = int(value)
 
 
 def _check(value: Any, depth: int) -> None:

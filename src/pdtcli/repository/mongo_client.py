@@ -13,11 +13,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BackendError, InvalidValue, PdtError, UsageError
 
 if TYPE_CHECKING:
+    from bson.codec_options import CodecOptions
     from pymongo.asynchronous.collection import AsyncCollection
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -128,25 +130,14 @@ Source = Any
 """An `AsyncDatabase`, an `AsyncCollection`, or a function that gives one, such as a session's resource."""
 
 
-def codec_options() -> Any:
-    """How values are decoded: times aware and in UTC, integers as plain ones, dates beyond Python's as they are."""
-    from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
-    from bson.int64 import Int64
+def codec_options() -> CodecOptions[Document]:
+    """How documents are decoded: times aware and in UTC, and those beyond Python's as they are.
 
-    class Plain(TypeDecoder):
-        bson_type = Int64
+    No type registry: with one, bson takes the long way, and twice the time.
+    """
+    from bson.codec_options import CodecOptions, DatetimeConversion
 
-        def transform_bson(self, value: Any) -> Any:
-            return int(value)
-
-    from datetime import UTC
-
-    return CodecOptions(
-        tz_aware=True,
-        tzinfo=UTC,
-        datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-        type_registry=TypeRegistry([Plain()]),
-    )
+    return CodecOptions(tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 
 class MongoPlace:
