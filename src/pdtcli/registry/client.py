@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from ..errors import BackendError, UsageError
 from ..stream import CHUNK, ReadStream
 from .auth import HUB, Authorizer, Credential, Keyring
+from .failures import REPEATED, passing, pause, root_cause
 
 if TYPE_CHECKING:
     import httpx
@@ -34,9 +34,6 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 CONNECTIONS = 8
 """Small requests under way at a time."""
-
-REPEATED = frozenset({408, 429, 500, 502, 503, 504})
-"""Answers that another try may better."""
 
 Open = Callable[[], Awaitable[ReadStream]]
 Content = bytes | Callable[[], AsyncIterator[bytes]] | None
@@ -375,7 +372,7 @@ class Registry:
             )
         if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text or "record layer failure" in text:
             return BackendError(f"{domain} does not speak TLS: Registry(plain_http=['{domain}']) does without")
-        return BackendError(f"{domain} cannot be reached: {text}")
+        return BackendError(f"{domain} cannot be reached: {root_cause(error) or text}")
 
 
 async def _pieces(source: Open) -> AsyncGenerator[bytes, None]:
@@ -388,22 +385,3 @@ async def _stay_encrypted(request: httpx.Request) -> None:
     """Refuse a redirection that leaves TLS behind."""
     if request.url.scheme != "https" and not request.extensions.get("pdt.plain"):
         raise BackendError(f"a registry redirects to {request.url.host} without encryption")
-
-
-def passing(error: Exception) -> bool:
-    """Whether an error of the transport may be gone the next time."""
-    text = str(error)
-    import httpx
-
-    if isinstance(
-        error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TimeoutException, httpx.TooManyRedirects)
-    ):
-        return False  # a time-out has used up the time there was
-    return not any(mark in text for mark in ("[SSL", "SSL:", "Name or service not known", "CERTIFICATE"))
-
-
-def pause(tries: int, asked: str | None = None) -> float:
-    """Seconds to wait before the next try: what the server asked for, or longer each time and never the same."""
-    if asked is not None and asked.isdecimal():
-        return float(asked)
-    return min(0.1 * 2.0**tries, 5.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

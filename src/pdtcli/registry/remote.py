@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 from ..errors import BackendError, InvalidValue, PdtError, Unsupported
 from ..stream import CHUNK, ReadStream
-from .client import REPEATED, Answer, Registry, passing, pause
+from .client import Answer, Registry
+from .failures import REPEATED, passing, pause
 from .images import (
     ACCEPT,
     MANIFEST_LIMIT,
