@@ -131,6 +131,18 @@ async def test_a_value_that_has_gone_is_not_taken_for_a_failure(blobs: S3BucketR
         await blobs.open("job", "rb")
 
 
+async def test_opening_a_value_can_be_cancelled(blobs: S3BucketRepository, proxy: Proxy) -> None:
+    await blobs.write_bytes("job", bytes(3 * MIB))
+    proxy.inject(Fault("delay", seconds=0.3), matching=rb"^GET ")
+    task = asyncio.create_task(blobs.open("job", "rb"))
+    while not proxy.faults:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(await blobs.read_bytes("job")) == 3 * MIB
+
+
 # ---- writing
 
 

@@ -62,7 +62,7 @@ class Reader:
         self._body: Any = None
         self._ready: bytes | None = None
         self._failures = 0
-        self._reading: asyncio.Future[bytes] | None = None
+        self._reading: asyncio.Future[Any] | None = None
         self._closed = False
 
     @classmethod
@@ -72,7 +72,12 @@ class Reader:
         :raises Absent: when there is no such object.
         """
         reader = cls(bucket, key)
-        await bucket.threads.submit(reader.start)
+        reader._reading = bucket.threads.submit(reader.start)
+        try:
+            await asyncio.shield(reader._reading)
+        except BaseException:
+            await reader.close()
+            raise
         return reader
 
     def start(self) -> None:
