@@ -239,8 +239,9 @@ class Engine:
             for task, job in batch:
                 await self._follow(task, job)
 
-    def _note(self, task: Task, job: str) -> None:
-        self._ended.append((task, job))
+    def _note(self, task: Task, job: str, ran: bool = True) -> None:
+        if ran:
+            self._ended.append((task, job))
         self._wake.set()
 
     def _changed(self) -> None:
