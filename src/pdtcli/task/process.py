@@ -210,14 +210,15 @@ class ProcessTask(Task):
 
     async def _claim(self, job: str, record: LiveRecord) -> Start:
         async with self.resource_manager.admission():
-            if await self.resource_manager.reserve(self.job_resources) is not None:
+            window = self.window.total_seconds()
+            if await self.resource_manager.reserve(self.job_resources, window=window) is not None:
                 return Start.LIMITED
             claimed = False
             try:
                 claimed = await self.pids.claim(job, record.value())
             finally:
                 if not claimed:
-                    await self.resource_manager.relinquish(self.job_resources)
+                    await self.resource_manager.relinquish(self.job_resources, launched=False)
         return Start.STARTED if claimed else Start.TAKEN
 
     async def _complete(self, job: str, record: LiveRecord) -> None:
