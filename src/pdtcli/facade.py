@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import explain
-from .errors import LockHeld, UnknownRepository
+from .errors import LockHeld, UnknownRepository, Unsupported
 from .loader import discover, identity, load
 from .pipeline import Pipeline
 from .report import (
@@ -87,6 +87,10 @@ class PipelineHandle:
     # ---- cycles
 
     def __enter__(self) -> Self:
+        if asyncio._get_running_loop() is not None:
+            raise Unsupported(
+                "this call blocks, and an event loop is running: await the pipeline's own methods instead"
+            )
         runner = asyncio.Runner()
         try:
             runner.run(self.pipeline.open())
