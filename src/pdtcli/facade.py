@@ -117,7 +117,8 @@ class PipelineHandle:
             return await work()
 
         if self._runner is not None:
-            return self._runner.run(awaited())
+            with _prompt_interrupts():
+                return self._runner.run(awaited())
         with self as opened:
             return opened.call(work)
 
@@ -320,6 +321,30 @@ class PipelineHandle:
                     raise
 
         return self.call(guarded)
+
+
+@contextmanager
+def _prompt_interrupts() -> Iterator[None]:
+    """A block in which Ctrl-C raises KeyboardInterrupt at once, wherever it would.
+
+    What asyncio installs in place of Python's own handler lets the loop cancel its work, and so has no effect while a
+    call reads standard input or writes to a full pipe.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
