@@ -440,6 +440,19 @@ class TestQuotas:
         assert launched == [2, 0]
         pipeline.task("shell").cancel(None)
 
+    def test_the_launch_rate_counts_jobs_that_have_ended_and_what_other_commands_launched(self, lab: Lab) -> None:
+        lab.give(*numbered(5))
+
+        def launch() -> int:
+            quota = ResourceManager(Resources.parse(None, None, launches=2))
+            pipeline = lab.pipeline(lab.process("shell", "true", quota=quota, window=timedelta(hours=1)))
+            launched = pipeline.tick().launched
+            until(lambda: pipeline.tick() and not lab.keys("shell.pids"))
+            return launched
+
+        assert [launch(), launch()] == [2, 0]
+        assert len(lab.keys("shell.done")) == 2
+
     def test_the_launch_rate_lets_more_start_when_the_window_has_passed(self, lab: Lab) -> None:
         lab.give(*numbered(6))
         quota = ResourceManager(Resources.parse(None, None, launches=2))
