@@ -226,8 +226,14 @@ class TestOpenPipeline:
         assert python(script, tmp_path / "pipeline.py") == "1 1 True\n"
         assert (tmp_path / "done" / "a.yaml").exists()
 
-    async def test_a_handle_is_not_for_use_inside_an_event_loop(self) -> None:
+    async def test_a_handle_can_be_used_where_an_event_loop_runs_already_as_in_a_notebook(self) -> None:
+        source = InProcessMetadataRepository({"a": 1})
         task = pdtcli.InProcessSyncTask("task", InProcessMetadataRepository(), func=lambda job: None)
+        task.link("input", source, is_input=True)
+        pipeline = pdtcli.open_pipeline(Pipeline([task]))
 
-        with pytest.raises(Unsupported, match="an event loop is running"):
-            pdtcli.open_pipeline(Pipeline([task])).status()
+        with pipeline:
+            assert pipeline.run().done == 1
+        assert pipeline.repo("task.done").ls() == {"a"}
+        with pytest.raises(JobNotFound):
+            pipeline.repo("task.done").read("b")

@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import explain
-from .errors import LockHeld, UnknownRepository, Unsupported
+from .errors import LockHeld, UnknownRepository
 from .loader import discover, identity, load
 from .pipeline import Pipeline
 from .report import (
@@ -34,6 +34,8 @@ from .repository.base import Repository
 from .survey import Survey
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from .handles import RepositoryHandle, TaskHandle
 
 __all__ = ("PipelineHandle", "open_pipeline")
@@ -67,7 +69,7 @@ def open_pipeline(spec: str | Pipeline | None = None) -> PipelineHandle:
 
 
 class PipelineHandle:
-    """Blocking calls on one pipeline. Not for use inside a running event loop.
+    """Blocking calls on one pipeline.
 
     :ivar pipeline: the pipeline itself.
     :ivar name: what to call it in messages.
@@ -80,6 +82,7 @@ class PipelineHandle:
         places = sorted({repo.place for repo in pipeline.repositories() if repo.place is not None})
         self._identity = identity(spec) if spec is not None else "\n".join(places)
         self._runner: asyncio.Runner | None = None
+        self._aside: ThreadPoolExecutor | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -88,9 +91,17 @@ class PipelineHandle:
 
     def __enter__(self) -> Self:
         if asyncio._get_running_loop() is not None:
-            raise Unsupported(
-                "this call blocks, and an event loop is running: await the pipeline's own methods instead"
-            )
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._aside = ThreadPoolExecutor(1, "pdt")
+        try:
+            self._here(self._begin)
+        except BaseException:
+            self._end_aside()
+            raise
+        return self
+
+    def _begin(self) -> None:
         runner = asyncio.Runner()
         try:
             runner.run(self.pipeline.open())
@@ -98,11 +109,16 @@ class PipelineHandle:
             runner.close()
             raise
         self._runner = runner
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self._here(self._end)
+        finally:
+            self._end_aside()
+
+    def _end(self) -> None:
         runner, self._runner = self._runner, None
         assert runner is not None
         try:
@@ -110,17 +126,37 @@ class PipelineHandle:
         finally:
             runner.close()
 
+    def _here(self, function: Callable[[], T]) -> T:
+        """Call a function that runs an event loop: in this thread, or in one aside where this one runs a loop already,
+        as that of a notebook does."""
+        if self._aside is None:
+            return function()
+        future = self._aside.submit(function)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            if self._runner is not None:
+                self._runner.get_loop().call_soon_threadsafe(self.pipeline.stop)
+            future.exception()  # once it has come to its end
+            raise
+
+    def _end_aside(self) -> None:
+        aside, self._aside = self._aside, None
+        if aside is not None:
+            aside.shutdown()
+
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run something asynchronous on the open pipeline, in the cycle that is going on or in one of its own."""
 
         async def awaited() -> T:
             return await work()
 
-        if self._runner is not None:
-            with _prompt_interrupts():
-                return self._runner.run(awaited())
-        with self as opened:
-            return opened.call(work)
+        runner = self._runner
+        if runner is None:
+            with self as opened:
+                return opened.call(work)
+        with _prompt_interrupts():
+            return self._here(lambda: runner.run(awaited()))
 
     # ---- what there is
 

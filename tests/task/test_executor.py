@@ -286,13 +286,16 @@ print(report.launched, surveys)
         assert int(surveys) < 40  # it does not spin
         assert [word for word, *_ in journal(lab)] == ["start", "end"]
 
-    def test_a_function_that_cannot_be_sent_to_a_worker_is_a_recorded_failure(self, lab: Lab) -> None:
+    def test_a_function_that_cannot_be_sent_to_a_worker_is_refused_at_once(self, lab: Lab) -> None:
         lab.give("a")
 
-        with ProcessPoolExecutor(1) as pool:
+        with (
+            ProcessPoolExecutor(1) as pool,
+            pytest.raises(UsageError, match=r"function of the task work: .* define it at the top of a module"),
+        ):
             lab.pipeline(work(lab, pool, lambda job: None)).run()
 
-        assert "define it at the top of a module" in lab.record("work.failed", "a")["exception"]
+        assert lab.keys("work.failed") == set()
 
     def test_workers_outlive_the_thread_that_drove_the_pipeline(self, lab: Lab) -> None:
         lab.give("a")

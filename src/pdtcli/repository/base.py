@@ -134,6 +134,9 @@ class Repository(ABC):
         """The info of those of `jobs` that are here."""
         return {job: await self.info(job) for job in await self.among(jobs)}
 
+    async def sweep(self) -> None:
+        """Remove what writers that were killed left behind. A listing may do the same on its way."""
+
     async def validate(self) -> None:
         """Get ready for use, and raise when the repository is misconfigured; the pipeline calls it when it opens."""
 
