@@ -349,6 +349,7 @@ def test_a_job_that_has_not_begun_is_taken_back_when_the_run_is_interrupted(
     def interrupt() -> None:
         for _ in range(2):
             begun.acquire(timeout=30)
+        until(lambda: len(task.submitted()) == 8)
         os.kill(os.getpid(), signal.SIGINT)
         until(lambda: len(task.submitted()) == 2)
         go_on.set()
