@@ -40,7 +40,7 @@ class Fake(Task):
 
 
 def dispatcher(*tasks: Task, priority: Callable[[str, str], int] | None = None) -> Dispatcher:
-    return Dispatcher(tasks, priority, lambda task, job: None)
+    return Dispatcher(tasks, priority, lambda task, job, ran: None)
 
 
 async def test_among_equals_later_tasks_come_first_and_then_jobs_by_name() -> None:

@@ -303,39 +303,80 @@ LAUNCH = Resources(Decimal(0), Decimal(0), 1)
 
 async def test_a_launch_counts_for_its_window_although_the_job_has_ended() -> None:
     quota, _ = a_quota(Resources.parse(launches=1), LAUNCH)
-    await quota.reserve(LAUNCH)
-    await quota.relinquish(LAUNCH, lingering=3600)
+    await quota.reserve(LAUNCH, window=3600)
+    await quota.relinquish(LAUNCH)
     assert await quota.reserve(LAUNCH) is ResourceType.RATE
     assert (await quota.usage()).launches == 1
-    assert 3500 < (quota.retry_after() or 0) <= 3600
 
 
 async def test_after_its_window_a_launch_counts_no_more() -> None:
     quota, _ = a_quota(Resources.parse(launches=1), LAUNCH)
-    await quota.reserve(LAUNCH)
-    await quota.relinquish(LAUNCH, lingering=1e-9)
+    await quota.reserve(LAUNCH, window=1e-9)
+    await quota.relinquish(LAUNCH)
     assert await quota.reserve(LAUNCH) is None
 
 
 async def test_a_long_window_does_not_hold_up_a_short_one() -> None:
     quota, _ = a_quota(Resources.parse(launches=2), LAUNCH)
-    await quota.reserve(LAUNCH)
-    await quota.reserve(LAUNCH)
-    await quota.relinquish(LAUNCH, lingering=3600)
-    await quota.relinquish(LAUNCH, lingering=1e-9)
+    await quota.reserve(LAUNCH, window=3600)
+    await quota.reserve(LAUNCH, window=1e-9)
+    await quota.relinquish(LAUNCH)
+    await quota.relinquish(LAUNCH)
     assert [await quota.reserve(LAUNCH) for _ in range(2)] == [None, ResourceType.RATE]
 
 
-async def test_lingering_launches_are_not_forgotten_when_use_is_counted_anew() -> None:
+async def test_a_launch_that_did_not_happen_does_not_count() -> None:
     quota, _ = a_quota(Resources.parse(launches=1), LAUNCH)
     await quota.reserve(LAUNCH)
-    await quota.relinquish(LAUNCH, lingering=3600)
+    await quota.relinquish(LAUNCH, launched=False)
+    assert await quota.reserve(LAUNCH) is None
+
+
+async def test_launches_are_not_forgotten_when_use_is_counted_anew() -> None:
+    quota, _ = a_quota(Resources.parse(launches=1), LAUNCH)
+    await quota.reserve(LAUNCH)
+    await quota.relinquish(LAUNCH)
     await quota.flush()
     assert await quota.reserve(LAUNCH) is ResourceType.RATE
 
 
-def test_without_lingering_launches_there_is_nothing_to_wait_for() -> None:
-    assert ResourceManager(Resources.parse(launches=1)).retry_after() is None
+def a_shared_quota(place: str) -> ResourceManager:
+    """What another command makes of the same pipeline: its live records are elsewhere, and it has none."""
+    quota = ResourceManager(Resources.parse(launches=3))
+
+    async def load() -> Resources:
+        return Resources(launches=0)
+
+    quota.register(load, place=place)
+    return quota
+
+
+async def test_the_launch_rate_holds_across_commands_whose_jobs_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    granted = 0
+    for _ in range(5):
+        quota = a_shared_quota("file:/somewhere")
+        async with quota.admission():
+            granted += await quota.reserve(LAUNCH) is None
+        await quota.relinquish(LAUNCH)
+    assert granted == 3
+    assert (await a_shared_quota("file:/somewhere").usage()).launches == 3
+    assert (await a_shared_quota("file:/elsewhere").usage()).launches == 0
+
+
+async def test_launches_that_were_written_down_badly_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    quota = a_shared_quota("file:/somewhere")
+    async with quota.admission():
+        await quota.reserve(LAUNCH)
+    (written,) = tmp_path.rglob("*.launches")
+    assert written.stat().st_mode & 0o777 == 0o600
+    written.write_text("what is this\n")
+    assert (await a_shared_quota("file:/somewhere").usage()).launches == 0
 
 
 # ---- several processes

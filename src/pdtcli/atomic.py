@@ -7,6 +7,7 @@ makes it, so that what a killed one left behind is known for litter, and swept, 
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
 import re
@@ -19,7 +20,17 @@ from pathlib import Path
 from .errors import BackendError, PdtError, sentence
 from .host import boot_id, hostname, is_alive, process_start
 
-__all__ = ("PREFIX", "create", "remove_tree", "replace", "replace_tree", "sweep", "temporary_name", "writing")
+__all__ = (
+    "PREFIX",
+    "create",
+    "is_being_written",
+    "remove_tree",
+    "replace",
+    "replace_tree",
+    "sweep",
+    "temporary_name",
+    "writing",
+)
 
 PREFIX = ".pdt-"
 """How every temporary name begins."""
@@ -145,6 +156,19 @@ def create(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> bool
         finally:
             _unlink_quietly(temporary)
     return True
+
+
+def is_being_written(path: str | os.PathLike[str]) -> bool:
+    """Whether some process has the file open for writing, as far as the file system can tell."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # A read lease is granted only on a file that nobody has open for writing (fcntl(2)).
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(fd)
+    return False
 
 
 def remove_tree(path: Path) -> None:

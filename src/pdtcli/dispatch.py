@@ -35,10 +35,12 @@ class Dispatcher:
 
     :param tasks: the tasks, in the pipeline's order.
     :param priority: gives the priority of a task and a job; larger numbers first.
-    :param ended: called when a job of an in-process task has ended.
+    :param ended: called when an in-process task is through with a job, with whether the job ran or was somebody else's.
     """
 
-    def __init__(self, tasks: Sequence[Task], priority: Priority | None, ended: Callable[[Task, str], None]) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], priority: Priority | None, ended: Callable[[Task, str, bool], None]
+    ) -> None:
         self._order = list(reversed(tasks))
         self._priority = priority
         self._ended = ended
@@ -47,7 +49,7 @@ class Dispatcher:
         self._paused: set[Task] = set()
         # By quota, the priority of the job that did not fit.
         self._held: dict[ResourceManager, int] = {}
-        self._running: dict[Task, dict[str, asyncio.Task[None]]] = {task: {} for task in tasks}
+        self._running: dict[Task, dict[str, asyncio.Task[bool]]] = {task: {} for task in tasks}
         self._refusals: dict[Task, int] = dict.fromkeys(tasks, 0)
         self._impossible: set[Task] = set()
         self.refused: set[tuple[Task, str]] = set()
@@ -177,17 +179,17 @@ class Dispatcher:
             self._held[quota] = max(rank, self._held.get(quota, rank))
 
     def _run_here(self, task: Task, job: str) -> None:
-        async def run() -> None:
-            await self._start(task, job)
+        async def run() -> bool:
+            return await self._start(task, job) is Start.STARTED
 
         running = self._running[task]
         work = asyncio.get_running_loop().create_task(run())
         running[job] = work
 
-        def finished(work: asyncio.Task[None]) -> None:
+        def finished(work: asyncio.Task[bool]) -> None:
             del running[job]
             if not work.cancelled():
-                self._ended(task, job)
+                self._ended(task, job, work.result())
 
         work.add_done_callback(finished)
 

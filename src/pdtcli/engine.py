@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .dispatch import Dispatcher, Priority
-from .errors import sentence
+from .errors import PdtError, sentence
 from .graph import Graph
 from .quota import ResourceManager
 from .report import Counts, Event, Finished, Launched, Problem, Report, Stopping, Surveyed
@@ -82,6 +82,7 @@ class Engine:
         self._surveyed = 0.0
         self._survey_cost = 0.0
         self._told_of_changes = False
+        self._listed: set[Repository] = set()
         self._followers: dict[Task, list[tuple[Task, Repository]]] = {}
         # Jobs that ended in this run although nothing they left behind tells so; they must not start again in it.
         self._forgotten: set[tuple[Task, str]] = set()
@@ -239,8 +240,9 @@ class Engine:
             for task, job in batch:
                 await self._follow(task, job)
 
-    def _note(self, task: Task, job: str) -> None:
-        self._ended.append((task, job))
+    def _note(self, task: Task, job: str, ran: bool = True) -> None:
+        if ran:
+            self._ended.append((task, job))
         self._wake.set()
 
     def _changed(self) -> None:
@@ -323,6 +325,7 @@ class Engine:
                 self._dispatcher.offer(task, ())
         self._surveyed = time.monotonic()
         self._survey_cost = self._surveyed - began
+        self._listed = survey.listed
         self.emit(Surveyed(counts))
         self.report.live = sum(row.live for row in counts)
         self.report.ready = sum(row.ready for row in counts)
@@ -373,10 +376,24 @@ class Engine:
 
     async def _finish(self, started: float) -> None:
         await self._dispatcher.abandon()
+        if not self.report.idle:
+            await self._sweep()
         for task in self.tasks:
             task.ended = None
             task.stopping = False
         self.report.seconds = time.monotonic() - started
+
+    async def _sweep(self) -> None:
+        """Remove what killed writers left where no task reads, so that no survey lists it.
+
+        Only after a cycle with something to do: what was killed in the middle of writing left its job to be done.
+        """
+        for node in self.graph.nodes:
+            if isinstance(node, Repository) and node not in self._listed:
+                try:
+                    await node.sweep()
+                except (PdtError, OSError) as error:
+                    log.debug("%s cannot be swept: %s", node, error)
 
     def _sources(self) -> set[str]:
         """The directories that bring work from outside: what tasks read and none fills."""

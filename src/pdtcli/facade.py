@@ -7,18 +7,17 @@ Every call is a cycle of its own (one event loop, the session opened, the work, 
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from . import explain
-from .errors import LockHeld, UnknownRepository
+from .errors import JobNotFound, LockHeld, UnknownRepository, UsageError
 from .loader import discover, identity, load
 from .pipeline import Pipeline
+from .portal import Portal, interruptible
 from .report import (
     Counts,
     Observer,
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
 __all__ = ("PipelineHandle", "open_pipeline")
 
 T = TypeVar("T")
-
-ECHO = 0.25
-"""Seconds within which further signals are the first one again: a terminal's Ctrl-C reaches the whole process group,
-and workers that were forked from this process hand theirs on to it."""
 
 LOCK_POLL = 0.05
 """Seconds between two tries at the lock of a tick that is waited for."""
@@ -67,7 +62,7 @@ def open_pipeline(spec: str | Pipeline | None = None) -> PipelineHandle:
 
 
 class PipelineHandle:
-    """Blocking calls on one pipeline. Not for use inside a running event loop.
+    """Blocking calls on one pipeline.
 
     :ivar pipeline: the pipeline itself.
     :ivar name: what to call it in messages.
@@ -79,7 +74,7 @@ class PipelineHandle:
         # Two ticks of a script's own pipeline exclude each other by the places that it works on.
         places = sorted({repo.place for repo in pipeline.repositories() if repo.place is not None})
         self._identity = identity(spec) if spec is not None else "\n".join(places)
-        self._runner: asyncio.Runner | None = None
+        self._portal: Portal | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -87,33 +82,29 @@ class PipelineHandle:
     # ---- cycles
 
     def __enter__(self) -> Self:
-        runner = asyncio.Runner()
+        portal = Portal(self.pipeline.stop)
         try:
-            runner.run(self.pipeline.open())
+            portal.run(self.pipeline.open)
         except BaseException:
-            runner.close()
+            portal.close()
             raise
-        self._runner = runner
+        self._portal = portal
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        runner, self._runner = self._runner, None
-        assert runner is not None
+        portal, self._portal = self._portal, None
+        assert portal is not None
         try:
-            runner.run(self.pipeline.close())
+            portal.run(self.pipeline.close)
         finally:
-            runner.close()
+            portal.close()
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run something asynchronous on the open pipeline, in the cycle that is going on or in one of its own."""
-
-        async def awaited() -> T:
-            return await work()
-
-        if self._runner is not None:
-            return self._runner.run(awaited())
+        if self._portal is not None:
+            return self._portal.run(work)
         with self as opened:
             return opened.call(work)
 
@@ -227,6 +218,44 @@ class PipelineHandle:
         node = self.pipeline.tasks[target] if is_task else self.find_repository(target)
         return self.call(lambda: remove(self.pipeline, node, jobs, recursive=recursive, dry_run=dry_run))
 
+    def copy(
+        self,
+        source: str,
+        target: str,
+        jobs: Sequence[str] | None,
+        *,
+        skip_existing: bool = False,
+        dry_run: bool = False,
+        copied: Callable[[str, int], None] | None = None,
+    ) -> list[str]:
+        """Copy values from one repository to another, in place of what is there.
+
+        :param source: ``TASK.LINK``; so is `target`.
+        :param jobs: which; all when None.
+        :param skip_existing: leave out those that the target has.
+        :param dry_run: only tell which would be copied.
+        :param copied: called with each job that was copied, and its number of bytes.
+        :return: the jobs that were, or would be, copied.
+        :raises JobNotFound: when the source does not hold one that is named.
+        """
+        from .transfer import copy_jobs
+
+        origin, destination = self.find_repository(source), self.find_repository(target)
+
+        async def work() -> list[str]:
+            present = await origin.keys() if jobs is None else await origin.among(jobs)
+            for job in jobs or ():
+                if job not in present:
+                    raise JobNotFound(f"{source} does not hold {job}: 'pdt repo ls {source}' lists what it does")
+            chosen = present - await destination.among(present) if skip_existing else present
+            if not dry_run:
+                await copy_jobs(origin, destination, chosen, copied)
+            return sorted(chosen)
+
+        if origin is destination:
+            raise UsageError(f"{source} and {target} are the same repository")
+        return self.call(work)
+
     def tick(self, *, observer: Observer | None = None, wait: float | None = None) -> Report:
         """One cycle: collect what has ended, start what is ready.
 
@@ -234,7 +263,7 @@ class PipelineHandle:
         :raises LockHeld: when it does not end by then.
         """
         with self._tick_lock(wait), self._observed(observer):
-            return self._interruptible(self.pipeline.tick, cancel=False)
+            return self.call(lambda: interruptible(self.pipeline.tick, self.pipeline.stop))
 
     def run(
         self,
@@ -257,8 +286,11 @@ class PipelineHandle:
         :raises TimeoutError: after `timeout`.
         """
         with self._observed(observer):
-            return self._interruptible(
-                lambda: self.pipeline.run(forever=forever, launch_once=launch_once, timeout=timeout), cancel=cancel
+            return self.call(
+                lambda: interruptible(
+                    lambda: self.pipeline.run(forever=forever, launch_once=launch_once, timeout=timeout),
+                    lambda: self.pipeline.stop(cancel=cancel),
+                )
             )
 
     @contextmanager
@@ -287,47 +319,6 @@ class PipelineHandle:
             yield
         finally:
             lock.close()
-
-    def _interruptible(self, work: Callable[[], Awaitable[Report]], *, cancel: bool) -> Report:
-        """Run a cycle that the first signal asks to end and the second one breaks off."""
-
-        async def guarded() -> Report:
-            loop = asyncio.get_running_loop()
-            asked: float | None = None
-            task = asyncio.ensure_future(work())
-
-            def on_signal() -> None:
-                nonlocal asked
-                if asked is None:
-                    asked = loop.time()
-                    self.pipeline.stop(cancel=cancel)
-                elif loop.time() - asked > ECHO:
-                    task.cancel()
-
-            with ExitStack() as stack:
-                if threading.current_thread() is threading.main_thread():
-                    for number in (signal.SIGINT, signal.SIGTERM):
-                        stack.enter_context(_handling(loop, number, on_signal))
-                try:
-                    return await task
-                except asyncio.CancelledError:
-                    if asked is not None:
-                        raise KeyboardInterrupt from None
-                    raise
-
-        return self.call(guarded)
-
-
-@contextmanager
-def _handling(loop: asyncio.AbstractEventLoop, number: signal.Signals, handler: Callable[[], None]) -> Iterator[None]:
-    """A block in which the loop handles a signal; afterwards it is handled as before."""
-    before: Callable[[int, FrameType | None], Any] | int | None = signal.getsignal(number)
-    loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(number)
-        signal.signal(number, before if before is not None else signal.SIG_DFL)
 
 
 def _where(repository: Repository) -> str:

@@ -12,8 +12,7 @@ from . import explain
 from . import job as job_ids
 from .errors import JobNotFound, NotReady, Unsupported
 from .report import Counts, Observer, Report, State, Verdict
-from .repository.base import BlobRepository, MetadataRepository, Repository
-from .repository.combine import RelatedItemRepository
+from .repository.base import BlobRepository, MetadataRepository, Repository, can_do
 from .stream import CHUNK, ReadStream
 from .survey import Survey
 from .task.base import Start, Task
@@ -26,13 +25,6 @@ __all__ = ("RepositoryHandle", "TaskHandle")
 
 FOLLOW_POLL = 0.1
 """Seconds between two looks at the output of a live job that is followed."""
-
-
-def _is(repository: Repository, kind: type[BlobRepository] | type[MetadataRepository]) -> bool:
-    """Whether a repository can do what `kind` can; a related one can do what its base can."""
-    if isinstance(repository, RelatedItemRepository):
-        return _is(repository.base_repository, kind)
-    return isinstance(repository, kind)
 
 
 class RepositoryHandle:
@@ -89,14 +81,14 @@ class RepositoryHandle:
     async def copy_out(self, job: str, out: BinaryIO) -> int:
         """`cat`, inside an event loop."""
         repository: Any = self.repository
-        if _is(self.repository, BlobRepository):
+        if can_do(self.repository, BlobRepository):
             try:
                 reader = await repository.open(job, "rb")
             except JobNotFound as error:
                 raise self._absent(job) from error
             async with reader:
                 return await _pump(reader, out)
-        if not _is(self.repository, MetadataRepository):
+        if not can_do(self.repository, MetadataRepository):
             raise Unsupported(f"{self.name} holds neither bytes nor metadata: 'pdt repo info' tells what there is")
         if not await self.repository.contains(job):
             raise self._absent(job)
@@ -122,13 +114,13 @@ class RepositoryHandle:
     async def copy_in(self, job: str, source: BinaryIO) -> int:
         """`put`, inside an event loop."""
         repository: Any = self.repository
-        if _is(self.repository, MetadataRepository):
+        if can_do(self.repository, MetadataRepository):
             from .repository.yaml import load
 
             text = source.read()
             await repository.dump(job, load(text, "the input"))
             return len(text)
-        if not _is(self.repository, BlobRepository):
+        if not can_do(self.repository, BlobRepository):
             raise Unsupported(f"{self.name} takes neither bytes nor metadata")
         total = 0
         # The source is read in this thread: it is all that this process does, and Ctrl-C can break it off.

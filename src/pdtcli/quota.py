@@ -8,9 +8,7 @@ across commands; the one that may launch holds the quota's lock while it counts 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
+from .launches import Launches
 
 if TYPE_CHECKING:
     from .state import LockFile
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ("ResourceManager", "ResourceType", "Resources", "parse_quantity")
 
 Quantity = str | float | int | Decimal
+
+WINDOW = 60.0
+"""Seconds for which a launch counts against the launch rate, where a task does not say otherwise."""
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))(?:[eE]([+-]?\d{1,3})|([A-Za-z]{1,2}))?")
 _DECIMAL_SUFFIXES = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -145,8 +147,7 @@ class ResourceManager:
         self.name = name
         self._clients: list[_Client] = []
         self._used: Resources | None = None
-        # Until when (time.monotonic) the launches of jobs that have ended still count against the rate.
-        self._lingering: list[float] = []  # a heap: tasks differ in their windows
+        self._launches = Launches()
         self._mutex: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._lock_file: LockFile | None = None
 
@@ -171,10 +172,6 @@ class ResourceManager:
         """The kind of which `request` alone exceeds the whole quota, so that it can never be granted, or None."""
         return request.excess(self.quota)
 
-    def retry_after(self) -> float | None:
-        """Seconds until the launch rate alone frees something, as far as this process knows; None for no such time."""
-        return max(0.0, self._lingering[0] - time.monotonic()) if self._lingering else None
-
     async def flush(self) -> None:
         """Forget what is in use; the next question counts it anew."""
         async with self._exclusive_here():
@@ -183,34 +180,45 @@ class ResourceManager:
     async def usage(self) -> Resources:
         """What is in use now."""
         async with self._exclusive_here():
-            return self._with_lingering(await self._count_live())
+            used = await self._count_live()
+            if self.quota.launches is not None and self._shared_lock() is not None:
+                self._launches.load()
+            return replace(used, launches=max(used.launches or 0, self._launches.count))
 
     async def usage_by_client(self) -> dict[str, Resources]:
         """What is in use now, by the label of who uses it."""
         return {client.label: await client.load() for client in self._clients}
 
-    async def reserve(self, request: Resources) -> ResourceType | None:
-        """Take `request` and return None, or take nothing and return the kind that would exceed its limit."""
+    async def reserve(self, request: Resources, *, window: float = WINDOW) -> ResourceType | None:
+        """Take `request` and return None, or take nothing and return the kind that would exceed its limit.
+
+        :param window: for how many seconds a launch counts against the launch rate.
+        """
         if self.unlimited:
             return None
         async with self._exclusive_here():
             target = await self._count_live() + request
-            if (excess := self._with_lingering(target).excess(self.quota)) is None:
+            launched = replace(
+                target, launches=max(target.launches or 0, self._launches.count + (request.launches or 0))
+            )
+            if (excess := launched.excess(self.quota)) is None:
                 self._used = target
+                if self.quota.launches is not None:
+                    self._launches.add(window)
             return excess
 
-    async def relinquish(self, request: Resources, *, lingering: float = 0.0) -> None:
+    async def relinquish(self, request: Resources, *, launched: bool = True) -> None:
         """Give `request` back.
 
-        :param lingering: for how many seconds its launch still counts against the launch rate.
+        :param launched: false when what it was reserved for did not happen, so that no launch counts.
         """
         if self.unlimited:
             return
         async with self._exclusive_here():
             if self._used is not None:
                 self._used -= request
-            if lingering > 0:
-                heapq.heappush(self._lingering, time.monotonic() + lingering)
+            if not launched and self.quota.launches is not None:
+                self._launches.take_back()
 
     @asynccontextmanager
     async def admission(self) -> AsyncIterator[None]:
@@ -228,7 +236,10 @@ class ResourceManager:
                 await asyncio.sleep(0.001)
         try:
             await self.flush()
+            if self.quota.launches is not None:
+                self._launches.load()
             yield
+            self._launches.save()
         finally:
             lock.release("admission")
 
@@ -242,6 +253,7 @@ class ResourceManager:
             from .state import lock_file
 
             self._lock_file = lock_file("quota", "\n".join(places))
+            self._launches.path = self._lock_file.path.with_suffix(".launches")
         return self._lock_file
 
     def _exclusive_here(self) -> asyncio.Lock:
@@ -250,12 +262,6 @@ class ResourceManager:
         if self._mutex is None or self._mutex[0] is not loop:
             self._mutex = (loop, asyncio.Lock())
         return self._mutex[1]
-
-    def _with_lingering(self, used: Resources) -> Resources:
-        now = time.monotonic()
-        while self._lingering and self._lingering[0] <= now:
-            heapq.heappop(self._lingering)
-        return replace(used, launches=(used.launches or 0) + len(self._lingering))
 
     async def _count_live(self) -> Resources:
         if self._used is None:

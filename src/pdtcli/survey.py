@@ -30,6 +30,11 @@ class Survey:
             listing = self._listings[repository] = asyncio.ensure_future(work)
         return await listing
 
+    @property
+    def listed(self) -> set[Repository]:
+        """The repositories that somebody asked for."""
+        return set(self._listings)
+
     async def ready(self, task: Task) -> set[str]:
         """The jobs that the task may start, apart from quotas and whether it is disabled."""
         ready = await self.keys(task.ready)

@@ -127,7 +127,7 @@ class TestCompletion:
         ("words", "offered"),
         [
             (["ti"], ["tick"]),
-            (["repo", ""], ["ls", "cat", "put", "rm", "info"]),
+            (["repo", ""], ["ls", "cat", "put", "rm", "cp", "info"]),
             (["repo", "ls", "--js"], ["--json"]),
             (["status", "-o", "js"], ["json", "jsonl"]),
             (["task", "why", ""], ["count", "report"]),

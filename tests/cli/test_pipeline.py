@@ -14,10 +14,11 @@ from tests.cli.harness import BOOKS, Pdt
 
 
 def settle(pdt: Pdt) -> None:
-    """Tick until nothing is live any more."""
-    deadline = time.monotonic() + 20
-    while pdt("tick").out or pdt("repo", "ls", "report.pids").out:
+    """Tick until every book has come through."""
+    deadline = time.monotonic() + 60
+    while pdt("repo", "ls", "count.books - report.done - report.failed - count.failed").out:
         assert time.monotonic() < deadline
+        pdt("tick", expect=None)
 
 
 class TestTick:

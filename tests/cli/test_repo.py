@@ -194,3 +194,17 @@ class TestRemoval:
     def test_yes_spares_the_question(self, books: Pdt) -> None:
         assert "[y/N]" not in books.on_terminal("repo", "rm", "count.books", "--all", "--yes").out
         assert os.listdir(books.directory / "books") == []
+
+
+class TestCp:
+    def test_copies_and_tells_how_much(self, books: Pdt) -> None:
+        assert books("repo", "cp", "count.books", "report.stdout", "emma").out == "emma\t24\n"
+        assert books("repo", "cat", "report.stdout", "emma").out == books("repo", "cat", "count.books", "emma").out
+
+    def test_a_dry_run_tells_what_would_be_copied(self, books: Pdt) -> None:
+        result = books("repo", "cp", "count.books", "report.stdout", "--all", "-n", "--json")
+        assert [row["job"] for row in json.loads(result.out)] == ["emma", "persuasion", "sanditon"]
+        assert books("repo", "ls", "report.stdout").out == ""
+
+    def test_wants_jobs_or_all(self, books: Pdt) -> None:
+        assert "name the jobs" in books("repo", "cp", "count.books", "report.stdout", expect=2).err

@@ -22,7 +22,6 @@ from typing import Any
 from tests.lab import Lab
 
 from pdtcli import InProcessSyncTask, MetadataRepository, Pipeline
-from pdtcli.survey import Survey
 
 JOBS = ("good", "bad")
 
@@ -88,13 +87,7 @@ def has_ended(job: Path) -> bool:
     return status.exists() and status.read_text().count("\n") == 2
 
 
-async def look(directory: Path) -> None:
-    """As `pdt status` does: list every repository, which sweeps what killed writers left."""
-    async with pipeline(directory) as opened:
-        await Survey().counts(opened.tasks.values())
-
-
-MODES = {"run": run, "ticks": ticks, "look": look}
+MODES = {"run": run, "ticks": ticks}
 
 
 class Countdown:

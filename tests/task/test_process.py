@@ -345,6 +345,18 @@ class TestHowItMayEnd:
         assert lab.keys("shell.pids") == set()
         assert lab.litter() == []
 
+    def test_what_a_process_in_the_background_writes_later_does_not_change_the_value(self, lab: Lab) -> None:
+        lab.give("a")
+        script = (
+            f"echo in time; (echo $BASHPID >&2; until [ -e {lab.path('go')} ]; do sleep 0.01; done; echo late; "
+            f": >{lab.path('gone')}) &"
+        )
+        lab.pipeline(lab.process("shell", script, stdout=lab.files("out"))).run()
+        lab.path("go").touch()
+        until(lab.path("gone").exists)
+
+        assert lab.text("out", "a") == "in time\n"
+
     def test_leaving_a_process_in_the_background(self, lab: Lab) -> None:
         lab.give("a")
         script = f"sleep 1000 & echo $! >{lab.path('pid')}; echo done"

@@ -148,6 +148,47 @@ def rm(
 
 @command(
     app,
+    "cp",
+    example="""
+    pdt repo cp count.books archive.books emma
+    pdt repo cp count.books archive.books --all --skip-existing
+    """,
+)
+def cp(
+    cli: Cli,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The repository to copy from.", autocompletion=complete.repositories)
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The repository to copy to.", autocompletion=complete.repositories)
+    ],
+    jobs: Jobs = None,
+    everything: All = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out the jobs that are in the target.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Copy values from one repository to another, whatever keeps them; they replace those that are there.
+
+    Bytes are streamed, metadata are copied as values, and YAML stands between the two.
+    """
+    from . import views
+
+    sizes: dict[str, int] = {}
+    chosen = cli.open().copy(
+        source,
+        target,
+        named(jobs, everything),
+        skip_existing=skip_existing,
+        dry_run=dry_run,
+        copied=sizes.__setitem__,
+    )
+    views.copies(cli.out, chosen, sizes)
+
+
+@command(
+    app,
     "info",
     example="""
     pdt repo info count.books emma

@@ -12,7 +12,7 @@ from typing import Any
 from ..report import Counts, PlanRow, QuotaRow, Removal, RepositoryRow, State, TaskRow, TraceRow, Verdict
 from .output import Column, Output
 
-__all__ = ("job_rows", "plan", "quotas", "removals", "repositories", "status", "tasks", "trace", "why")
+__all__ = ("copies", "job_rows", "plan", "quotas", "removals", "repositories", "status", "tasks", "trace", "why")
 
 _STATES = ("waiting", "ready", "live", "done", "failed")
 
@@ -160,6 +160,11 @@ def plan(out: Output, rows: Sequence[PlanRow]) -> None:
 def removals(out: Output, rows: Sequence[Removal]) -> None:
     """What was, or would be, deleted."""
     out.rows(rows, [Column("repository"), Column("job")])
+
+
+def copies(out: Output, jobs: Iterable[str], sizes: Mapping[str, int]) -> None:
+    """What was copied, and how many bytes; without a number, what would be."""
+    out.rows([{"job": job, "bytes": sizes.get(job)} for job in jobs], [Column("job"), Column("bytes", right=True)])
 
 
 def job_rows(out: Output, task: str, jobs: Iterable[str], **more: Any) -> None:

@@ -20,7 +20,15 @@ from ..stream import CHUNK, ReadStream, TextReader, TextWriter, WriteStream, cop
 if TYPE_CHECKING:
     from .combine import MapRepository
 
-__all__ = ("BlobRepository", "DerivedRepository", "Lister", "MetadataRepository", "Repository", "job_getter")
+__all__ = (
+    "BlobRepository",
+    "DerivedRepository",
+    "Lister",
+    "MetadataRepository",
+    "Repository",
+    "can_do",
+    "job_getter",
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +66,11 @@ class Repository(ABC):
     def watched_path(self) -> str | None:
         """A directory of this machine that changes when the keys do, or None."""
         return None
+
+    @property
+    def does(self) -> type[Repository]:
+        """The class whose methods this can be called with."""
+        return type(self)
 
     @property
     def bases(self) -> tuple[Repository, ...]:
@@ -133,6 +146,9 @@ class Repository(ABC):
     async def info_many(self, jobs: Collection[str]) -> dict[str, Any]:
         """The info of those of `jobs` that are here."""
         return {job: await self.info(job) for job in await self.among(jobs)}
+
+    async def sweep(self) -> None:
+        """Remove what writers that were killed left behind. A listing may do the same on its way."""
 
     async def validate(self) -> None:
         """Get ready for use, and raise when the repository is misconfigured; the pipeline calls it when it opens."""
@@ -264,3 +280,8 @@ class BlobRepository(Repository):
         """
         async with await source() as reader, await self.open(job, "wb") as writer:
             await copy_stream(reader, writer, CHUNK)
+
+
+def can_do(repository: Repository, kind: type[BlobRepository] | type[MetadataRepository]) -> bool:
+    """Whether a repository can do what `kind` can; one of related items can do what its base can."""
+    return issubclass(repository.does, kind)

@@ -254,6 +254,10 @@ class RelatedItemRepository(DerivedRepository):
     def bases(self) -> tuple[Repository, ...]:
         return (self.base_repository, self.translator_repository)
 
+    @property
+    def does(self) -> type[Repository]:
+        return self.base_repository.does
+
     async def translations(self) -> dict[str, str]:
         """All translations, loaded anew."""
         self._translations = {

@@ -228,6 +228,12 @@ class FileRepositoryBase(Repository):
         for job in await self.keys():
             yield job
 
+    async def sweep(self) -> None:
+        def sweep() -> None:
+            atomic.sweep(self.basedir, [name for name in os.listdir(self.basedir) if name.startswith(atomic.PREFIX)])
+
+        await offload(self._is_large(), sweep)
+
     def _is_present(self, path: Path) -> bool:
         raise NotImplementedError
 
@@ -300,11 +306,12 @@ class FileRepository(FileRepositoryBase, BlobRepository):
                 os.chmod(path, 0o666 & ~current_umask())
             except FileNotFoundError:
                 raise JobNotFound(f"{path} is not there") from None
-            try:
-                os.rename(path, target)
-                return
-            except OSError:
-                pass  # another file system, most likely; if not, the copy fails with the same reason
+            if not atomic.is_being_written(path):
+                try:
+                    os.rename(path, target)
+                    return
+                except OSError:
+                    pass  # another file system, most likely; if not, the copy fails with the same reason
         await super().collect(job, source, path)
 
 

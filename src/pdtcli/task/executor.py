@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 from .. import job as job_ids
-from ..errors import PdtError, sentence
+from ..errors import PdtError, UsageError, sentence
 from ..host import hostname
 from ..outcome import fresh_attempt, function_record, now
 from ..report import Problem
@@ -192,6 +192,17 @@ class ExecutorTask(FunctionTask):
         self._forced: set[str] = set()
         self.live: ExecutorLiveRepo = ExecutorLiveRepo(self)
         self.link("live", self.live, is_status=True, inhibits_output=True, inhibits_start=True)
+
+    async def validate(self) -> None:
+        """:raises UsageError: when there is no function, it takes what is not linked, or cannot be sent to a worker."""
+        await super().validate()
+        # Without importing what only those who use it have imported.
+        processes = sys.modules.get("concurrent.futures.process")
+        if processes is not None and isinstance(self.executor, processes.ProcessPoolExecutor) and self.func is not None:
+            try:
+                _Function(self.func).__reduce__()
+            except PdtError as error:
+                raise UsageError(f"the function of the task {self.name}: {error}") from None
 
     def submitted(self) -> list[str]:
         """The jobs that were submitted and not collected yet."""

@@ -12,14 +12,15 @@ import asyncio
 import copy
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from .. import job as job_ids
-from ..errors import JobNotFound, PdtError, UsageError, sentence
+from ..errors import JobNotFound, NotReady, PdtError, UsageError, sentence
 from ..manager.base import JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
 from ..outcome import now, process_record
 from ..quota import ResourceManager, Resources
@@ -34,6 +35,11 @@ from .settle import Settler
 __all__ = ("STDOUT", "ProcessTask")
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+LOCK_PATIENCE = 5.0
+"""Seconds to wait for the lock of a job that is to be stopped."""
+
+LOCK_POLL = 0.02
 
 
 class _StderrIsStdout:
@@ -210,14 +216,15 @@ class ProcessTask(Task):
 
     async def _claim(self, job: str, record: LiveRecord) -> Start:
         async with self.resource_manager.admission():
-            if await self.resource_manager.reserve(self.job_resources) is not None:
+            window = self.window.total_seconds()
+            if await self.resource_manager.reserve(self.job_resources, window=window) is not None:
                 return Start.LIMITED
             claimed = False
             try:
                 claimed = await self.pids.claim(job, record.value())
             finally:
                 if not claimed:
-                    await self.resource_manager.relinquish(self.job_resources)
+                    await self.resource_manager.relinquish(self.job_resources, launched=False)
         return Start.STARTED if claimed else Start.TAKEN
 
     async def _complete(self, job: str, record: LiveRecord) -> None:
@@ -367,8 +374,8 @@ class ProcessTask(Task):
 
     async def stop(self, job: str, reason: str) -> bool:
         """End a live job of this host and collect it; it counts as failed for `reason`. Whether it was live here."""
-        with self.manager.locked(self.name, job) as got:
-            record = await self._read(job) if got else None
+        async with self._locked_patiently(job):
+            record = await self._read(job)
             if record is None:
                 return False
             attempt = await self._settler.inspect(job, record)
@@ -385,6 +392,19 @@ class ProcessTask(Task):
             await self.manager.kill_session(attempt.process, grace=self.grace.total_seconds())
         await self._settle(job)
         return True
+
+    @asynccontextmanager
+    async def _locked_patiently(self, job: str) -> AsyncIterator[None]:
+        """A block with the job's lock, which whoever launches or collects the job has for a moment."""
+        deadline = asyncio.get_running_loop().time() + LOCK_PATIENCE
+        while True:
+            with self.manager.locked(self.name, job) as got:
+                if got:
+                    yield
+                    return
+            if asyncio.get_running_loop().time() >= deadline:
+                raise NotReady(f"{self.name}:{job} is being launched or collected by another process; try again")
+            await asyncio.sleep(LOCK_POLL)
 
     async def give_up(self, job: str, host: str) -> bool:
         """Record a live job of a host that will not come back as lost; whether there was one."""

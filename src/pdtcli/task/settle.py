@@ -109,15 +109,10 @@ class Settler:
             await manager.discard(directory)
         await self.drop(job)
 
-    async def drop(self, job: str, record: LiveRecord | None = None) -> None:
-        """Remove the live record and give back the quota.
-
-        :param record: of a job that ran: its launch goes on counting against the launch rate for a while.
-        """
-        task = self._task
-        await task.pids.delete(job)
-        lingering = 0.0 if record is None else (record.start_time + task.window - now()).total_seconds()
-        await task.resource_manager.relinquish(task.job_resources, lingering=lingering)
+    async def drop(self, job: str) -> None:
+        """Remove the live record and give back the quota."""
+        await self._task.pids.delete(job)
+        await self._task.resource_manager.relinquish(self._task.job_resources)
 
     async def _give_up_unstarted(self, job: str, record: LiveRecord, directory: JobDirectory) -> bool:
         manager = self._task.manager
@@ -175,7 +170,7 @@ class Settler:
         )
         await task.record(job, outcome, forced=record.forced)
         await task.manager.discard(directory)
-        await self.drop(job, record)
+        await self.drop(job)
         task.tell_finished(job, outcome)
 
     async def _collect(self, job: str, directory: JobDirectory, name: str, target: BlobRepository) -> None:

@@ -1,0 +1,65 @@
+"""One look at everything: each repository is listed once, and every job stands in one place."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.lab import Lab
+
+from pdtcli import InProcessMetadataRepository, InProcessSyncTask
+from pdtcli.survey import Standing, Survey
+
+
+class Counted(InProcessMetadataRepository):
+    """Counts how often it is listed, and asked for single jobs."""
+
+    listed = asked = 0
+
+    async def keys(self) -> set[str]:
+        self.listed += 1
+        return await super().keys()
+
+    async def contains(self, job: str, /) -> bool:
+        self.asked += 1
+        return await super().contains(job)
+
+
+async def test_a_repository_that_many_tasks_link_is_listed_once() -> None:
+    source = Counted({str(number): number for number in range(100)})
+    tasks: list[InProcessSyncTask] = []
+    for name in ("one", "two", "three"):
+        task = InProcessSyncTask(name, Counted(), failed=Counted(), func=lambda job: None)
+        task.link("source", source, is_input=True)
+        if tasks:
+            task.plug(tasks[-1])
+        tasks.append(task)
+
+    rows = await Survey().counts(tasks)
+
+    repositories = {link.repo for task in tasks for link in task.links.values() if isinstance(link.repo, Counted)}
+    assert {(repository.listed, repository.asked) for repository in repositories} == {(1, 0)}
+    assert [(row.ready, row.waiting) for row in rows] == [(100, 0), (0, 100), (0, 100)]
+
+
+async def test_a_task_s_own_ready_does_not_offer_what_is_live(lab: Lab) -> None:
+    lab.give("a", "b")
+    task = lab.process("shell", "true", ready=lab.input)
+    for name in ("input", "shell.pids"):
+        lab.path(name).mkdir(exist_ok=True)
+    lab.path("shell.pids/a.yaml").touch()
+
+    assert await Survey().ready(task) == {"b"}
+
+
+jobs = st.sets(st.sampled_from("abcdefgh"))
+
+
+@given(jobs, jobs, jobs, jobs, jobs)
+def test_no_job_stands_in_two_places_and_none_is_forgotten(
+    known: set[str], ready: set[str], live: set[str], done: set[str], failed: set[str]
+) -> None:
+    standing = Standing(known, ready, live, done, failed)
+
+    places = [standing.waiting, standing.ready, standing.live, standing.done, standing.failed]
+    assert sum(map(len, places)) == len(set.union(*places))
+    assert set.union(*places) == known | ready | live | done | failed
