@@ -26,6 +26,10 @@ async def copy_value(source: Repository, target: Repository, job: str) -> int:
     :raises InvalidValue: when bytes that are no YAML are to become metadata.
     :raises Unsupported: when one of the two holds neither bytes nor metadata.
     """
+    if source.holds_images and target.holds_images:
+        from .registry.copy import copy_image
+
+        return (await copy_image(source, job, target)).size
     # Typed loosely: a related repository can do what its base can, which its type does not tell.
     there: Any = source
     here: Any = target

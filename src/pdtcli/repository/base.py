@@ -67,6 +67,9 @@ class Repository(ABC):
         """A directory of this machine that changes when the keys do, or None."""
         return None
 
+    holds_images = False
+    """Whether the jobs are tags of container images, which are copied with all that they are made of."""
+
     @property
     def does(self) -> type[Repository]:
         """The class whose methods this can be called with."""
@@ -147,8 +150,12 @@ class Repository(ABC):
         """The info of those of `jobs` that are here."""
         return {job: await self.info(job) for job in await self.among(jobs)}
 
-    async def sweep(self) -> None:
-        """Remove what writers that were killed left behind. A listing may do the same on its way."""
+    async def sweep(self) -> int | None:
+        """Remove what writers that were killed left behind; how much, where that is counted.
+
+        A listing may do the same on its way.
+        """
+        return None
 
     async def validate(self) -> None:
         """Get ready for use, and raise when the repository is misconfigured; the pipeline calls it when it opens."""

@@ -33,6 +33,8 @@ class LocalImageRepository(Repository):
     :param repository: the images' name, with its domain if it has one: ``myname/myrepo``, ``example.org/myrepo``.
     """
 
+    holds_images = True
+
     def __init__(self, client: Any, repository: str) -> None:
         domain, slash, rest = repository.partition("/")
         if slash and (set(domain) & {".", ":"} or domain == "localhost"):

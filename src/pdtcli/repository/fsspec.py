@@ -259,7 +259,7 @@ class FsspecRepository(BlobRepository):
 
     async def keys(self) -> set[str]:
         good, bad = job_ids.split_valid([name async for name in self.unfiltered_iter()])
-        self.warn_skipped([name + self.suffix for name in bad])
+        self.warn_skipped(bad)
         return good
 
     async def contains(self, job: str, /) -> bool:

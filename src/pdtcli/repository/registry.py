@@ -53,6 +53,8 @@ class ImageRepository(BlobRepository):
     where its parts are already.
     """
 
+    holds_images = True
+
     def store(self) -> ImageStore:
         """What holds the parts of the images."""
         raise NotImplementedError

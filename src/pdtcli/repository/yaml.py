@@ -145,7 +145,7 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
 
     def _load_many(self, jobs: Collection[str]) -> dict[str, Any]:
         found = {}
-        for job, spellings in self._spellings(jobs).items():
+        for job, spellings in self._spellings([job for job in jobs if job_ids.is_valid(job)]).items():
             for path in spellings:
                 try:
                     with open(path, "rb", buffering=0) as file:
