@@ -127,7 +127,7 @@ def test_a_registry_speaks_tls(registry_tls_server: RegistryServer) -> None:
 def test_the_engine_answers(docker_engine: DockerEngine) -> None:
     client = docker_engine.client()
     image = docker_engine.small_image(client, "small", "job")
-    assert [each.id for each in client.images.list()] == [image]
+    assert image in [each.id for each in client.images.list()]
     client.close()
 
 
