@@ -16,20 +16,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
-from typing import Any
 
 from .. import job as job_ids
 from ..errors import JobNotFound, NotReady, PdtError, UsageError, sentence
-from ..manager.base import JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
+from ..manager.base import Phase, Process, ProcessManager
 from ..outcome import now, process_record
 from ..quota import ResourceManager, Resources
 from ..report import Problem
 from ..repository.base import BlobRepository, MetadataRepository, Repository
-from ..stream import ReadStream, copy_stream
-from ..template import Lazy, locate, read_template, render
+from ..stream import ReadStream
+from ..template import locate, read_template
 from .base import Start, Task
 from .live import LiveRecord
+from .prepare import prepare
 from .settle import Settler
 
 __all__ = ("STDOUT", "ProcessTask")
@@ -200,7 +199,7 @@ class ProcessTask(Task):
                 if not force and not await self.may_start(job):
                     await self._settler.withdraw(job, directory)
                     return Start.TAKEN
-                launch = await self._prepare(job, directory)
+                launch = await prepare(self, job, directory)
                 record.process = await self.manager.spawn(directory, launch)
             except BaseException:
                 await self._settler.withdraw(job, directory)
@@ -233,33 +232,6 @@ class ProcessTask(Task):
         except (PdtError, OSError) as error:
             # The job runs all the same, and its directory tells its pid to whoever collects it.
             self.emit(Problem(self.name, job, f"has a live record that could not be completed: {sentence(error)}"))
-
-    async def _prepare(self, job: str, directory: JobDirectory) -> Launch:
-        variables: dict[str, Any] = {"job": job, "task": self.name}
-        variables |= {name: Lazy(partial(link.repo.info, job)) for name, link in self.links.items()}
-        script = await render(read_template(self.template), variables)
-        stdin: str | bool | None = None
-        if self.stdin is not None:
-            stdin = (await self.stdin.local_file(job) if self.manager.is_local else None) or True
-        launch = Launch(
-            script.encode("utf-8", "surrogateescape"), self.environ, stdin, self.stdout is not None, self._stderr_mode
-        )
-        if stdin is not True:
-            await self.manager.prepare(directory, launch)
-            return launch
-        assert self.stdin is not None
-        # Opened before the directory is made, since this is what fails when the input is not there.
-        async with await self.stdin.open(job, "rb") as reader:
-            await self.manager.prepare(directory, launch)
-            async with await self.manager.open_input(directory) as writer:
-                await copy_stream(reader, writer)
-        return launch
-
-    @property
-    def _stderr_mode(self) -> StderrMode:
-        if self._stderr is None:
-            return StderrMode.DISCARD
-        return StderrMode.FILE if self.own_stderr is not None else StderrMode.STDOUT
 
     async def _wait(self, process: Process) -> None:
         ended = asyncio.Event()
