@@ -132,10 +132,13 @@ class Proxy:
         await self._cut()
 
     async def _cut(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # A connection that was accepted a moment ago takes a few turns of the loop to become a task.
+        for _ in range(8):
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -144,20 +147,20 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream: asyncio.StreamWriter | None = None
         try:
-            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            _reset(writer)
-            return
-        try:
-            await _Exchange(self, (reader, writer), (upstream_reader, upstream_writer)).run()
+            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+            await _Exchange(self, (reader, writer), (upstream_reader, upstream)).run()
+        except EOFError:
+            pass  # it was to end here
         except (OSError, asyncio.CancelledError):
             _reset(writer)
         finally:
-            for each in (writer, upstream_writer):
-                each.close()
-                with contextlib.suppress(OSError):
-                    await each.wait_closed()
+            for each in (writer, upstream):
+                if each is not None:
+                    each.close()
+                    with contextlib.suppress(OSError):
+                        await each.wait_closed()
 
     def _fault_for(self, beginning: bytes) -> Fault | None:
         with self._lock:
