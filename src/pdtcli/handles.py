@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from . import explain
 from . import job as job_ids
 from .errors import JobNotFound, NotReady, Unsupported
+from .offload import SMALL
 from .report import Counts, Observer, Report, State, Verdict
 from .repository.base import BlobRepository, MetadataRepository, Repository, can_do
 from .stream import CHUNK, ReadStream
@@ -126,7 +127,9 @@ class RepositoryHandle:
         # The source is read in this thread: it is all that this process does, and Ctrl-C can break it off.
         read = getattr(source, "read1", source.read)
         async with await repository.open(job, "wb") as writer:
-            while data := read(CHUNK):
+            # In the pieces that a pipe gives: asking for more has memory mapped for it and returned each time, which
+            # takes longer than the copy.
+            while data := read(SMALL):
                 await writer.write(data)
                 total += len(data)
         return total
