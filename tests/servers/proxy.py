@@ -111,6 +111,7 @@ class Proxy:
     def stop(self) -> None:
         """End the proxy."""
         self._run(self._close())
+        self._run(self._abort_the_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -138,6 +139,14 @@ class Proxy:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)
+
+    async def _abort_the_rest(self) -> None:
+        """Close what was reset before its own task came to close it; the loop knows every transport."""
+        transports: Any = getattr(self._loop, "_transports", {})
+        for transport in list(transports.values()):
+            transport.abort()
+        for _ in range(8):
             await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
