@@ -165,11 +165,13 @@ class Proxy:
         except (OSError, asyncio.CancelledError):
             _reset(writer)
         finally:
-            for each in (writer, upstream):
-                if each is not None:
-                    each.close()
-                    with contextlib.suppress(OSError):
-                        await each.wait_closed()
+            # All of them before the first wait: a cancellation meets whoever waits, and would leave the rest open.
+            ends = [each for each in (writer, upstream) if each is not None]
+            for each in ends:
+                each.close()
+            for each in ends:
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
 
     def _fault_for(self, beginning: bytes) -> Fault | None:
         with self._lock:
