@@ -17,11 +17,13 @@ from typing import Any
 __all__ = ("dump",)
 
 MOST = 2**63
-"""Larger numbers are left to PyYAML."""
+"""Larger numbers are left to PyYAML, and so are longer keys."""
+
+LONGEST_KEY = 64
 
 # Strings that YAML 1.1 reads as strings when they stand there plainly, and that no line is folded in.
 _PLAIN = re.compile(
-    r"(?!(?:y|n|yes|no|true|false|on|off|null)$)[a-z_][a-z0-9_./-]{0,99}"  # a word, a path, a name
+    r"(?!(?:y|n|yes|no|true|false|on|off|null)$)[a-z_/][a-z0-9_./+~-]{0,999}"  # a word, a path, a name
     r"|(?!0[bx])[0-9]{1,40}[a-z][0-9a-z]{0,40}"  # a hexadecimal token; digits alone would be a number
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",  # a UUID
     re.ASCII | re.IGNORECASE,
@@ -71,7 +73,7 @@ def dump(value: Any) -> bytes | None:
     lines = []
     for key, item in value.items():
         write = _SCALARS.get(type(item))
-        if write is None or type(key) is not str or _PLAIN.fullmatch(key) is None:
+        if write is None or type(key) is not str or len(key) > LONGEST_KEY or _PLAIN.fullmatch(key) is None:
             return None
         text = write(item)
         if text is None:
