@@ -171,7 +171,8 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
 
     @job_getter
     async def dump(self, job: str, data: Any, /) -> None:
-        atomic.replace(self.fullpath(job), dump(data))
+        # In a thread where it waits for the disk, which serves several at once as fast as one.
+        await offload(self.durable, atomic.replace, self.fullpath(job), dump(data), durable=self.durable)
 
     @job_getter
     async def claim(self, job: str, data: Any, /) -> bool:
