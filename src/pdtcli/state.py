@@ -92,7 +92,9 @@ class LockFile:
 
     def acquire(self, key: str) -> bool:
         """Lock `key` now; false when somebody else holds it."""
-        offset = _offset(key)
+        return self._acquire(_offset(key))
+
+    def _acquire(self, offset: int) -> bool:
         if offset in self._held:
             return False
         try:
@@ -112,14 +114,16 @@ class LockFile:
 
     def release(self, key: str) -> None:
         """Unlock `key`; do nothing when this object does not hold it."""
-        offset = _offset(key)
+        self._release(_offset(key))
+
+    def _release(self, offset: int) -> None:
         if offset in self._held:
             self._held.discard(offset)
             self._fcntl(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, offset)
 
     def holding(self, key: str) -> AbstractContextManager[bool]:
         """A block that runs with `key` locked, or is told False when somebody else holds it."""
-        return _Holding(self, key)
+        return _Holding(self, _offset(key))
 
     def close(self) -> None:
         """Release everything."""
@@ -139,21 +143,21 @@ class LockFile:
 class _Holding:
     """The context manager of `LockFile.holding`; each launch and each job that is collected takes one."""
 
-    __slots__ = ("_file", "_got", "_key")
+    __slots__ = ("_file", "_got", "_offset")
 
-    def __init__(self, file: LockFile, key: str) -> None:
+    def __init__(self, file: LockFile, offset: int) -> None:
         self._file = file
-        self._key = key
+        self._offset = offset
 
     def __enter__(self) -> bool:
-        self._got = self._file.acquire(self._key)
+        self._got = self._file._acquire(self._offset)
         return self._got
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._got:
-            self._file.release(self._key)
+            self._file._release(self._offset)
 
 
 _lock_files: weakref.WeakSet[LockFile] = weakref.WeakSet()

@@ -43,8 +43,10 @@ def _int(value: int) -> str | None:
 
 
 def _float(value: float) -> str | None:
+    if not isfinite(value):
+        return None
     text = repr(value)
-    return text if "e" not in text and isfinite(value) else None
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text  # YAML 1.1 wants the point
 
 
 def _none(value: None) -> str:
