@@ -28,7 +28,7 @@ from ..paths import absolute
 from ..stream import MemoryReader, ReadStream, WriteStream
 from .base import BlobRepository, job_getter
 from .files import FileReader, FileWriter
-from .fsspec_stream import CommittedWriter, MemoryWriter, MovedWriter, RemoteReader, SpooledWriter
+from .fsspec_stream import CommittedWriter, InMemoryWriter, MovedWriter, RemoteReader, SpooledWriter
 
 __all__ = ("FsspecRepository", "Writing")
 
@@ -343,7 +343,7 @@ class FsspecRepository(BlobRepository):
             case Writing.LOCAL:
                 return FileWriter(Path(path))
             case Writing.MEMORY:
-                return MemoryWriter(self, job, path)
+                return InMemoryWriter(self, job, path)
             case Writing.COMMIT:
                 return CommittedWriter(self, job, path)
             case Writing.RENAME | Writing.MOVE:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import atomic
 from ..errors import BackendError, PdtError
-from ..stream import CHUNK
+from ..stream import CHUNK, MemoryWriter, Reader, Writer
 
 if TYPE_CHECKING:
     from .fsspec import FsspecRepository
 
-__all__ = ("CommittedWriter", "MemoryWriter", "MovedWriter", "RemoteReader", "SpooledWriter")
+__all__ = ("CommittedWriter", "InMemoryWriter", "MovedWriter", "RemoteReader", "SpooledWriter")
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -37,11 +36,8 @@ class _Stream:
             reason = error.strerror or type(error).__name__
             raise BackendError(f"{self._repository} cannot {verb} {self._job}: {reason}") from None
 
-    async def __aenter__(self) -> Self:
-        return self
 
-
-class RemoteReader(_Stream):
+class RemoteReader(_Stream, Reader):
     """A `ReadStream` over a file of fsspec's."""
 
     def __init__(self, repository: FsspecRepository, job: str, file: Any) -> None:
@@ -59,13 +55,8 @@ class RemoteReader(_Stream):
         if file is not None:
             await self._do("read", lambda fs: file.close())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
-
-class _Writer(_Stream, ABC):
+class _Writer(_Stream, Writer):
     """A `WriteStream` into a file that is opened with the first write."""
 
     def __init__(self, repository: FsspecRepository, job: str, path: str) -> None:
@@ -136,11 +127,6 @@ class _Writer(_Stream, ABC):
         except (PdtError, OSError) as error:
             log.debug("%s: what was written of %s may be left: %s", self._repository, self._job, type(error).__name__)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
-
 
 class MovedWriter(_Writer):
     """A writer into a hidden file in the same directory, which is moved."""
@@ -193,30 +179,13 @@ class SpooledWriter(_Writer):
         file.close()
 
 
-class MemoryWriter(_Stream):
+class InMemoryWriter(_Stream, MemoryWriter):
     """A `WriteStream` whose bytes become a file of fsspec's memory at the end."""
 
     def __init__(self, repository: FsspecRepository, job: str, path: str) -> None:
-        super().__init__(repository, job)
+        _Stream.__init__(self, repository, job)
+        MemoryWriter.__init__(self)
         self._path = path
-        self._buffer: bytearray | None = bytearray()
 
-    async def write(self, data: bytes, /) -> int:
-        if self._buffer is None:
-            raise ValueError("write to a closed stream")
-        self._buffer += data
-        return len(data)
-
-    async def close(self) -> None:
-        buffer, self._buffer = self._buffer, None
-        if buffer is not None:
-            value = bytes(buffer)
-            await self._do("write", lambda fs: fs.pipe_file(self._path, value))
-
-    async def abort(self) -> None:
-        self._buffer = None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
+    async def _store(self, value: bytes) -> None:
+        await self._do("write", lambda fs: fs.pipe_file(self._path, value))
