@@ -31,7 +31,7 @@ class _Stream:
 
     async def _do(self, verb: str, function: Callable[[Any], T]) -> T:
         try:
-            return await self._repository.do(f"cannot {verb} {self._job}", function)
+            return await self._repository.do(f"cannot {verb} {self._job}", function, again=False)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             reason = error.strerror or type(error).__name__
             raise BackendError(f"{self._repository} cannot {verb} {self._job}: {reason}") from None
@@ -121,7 +121,7 @@ class _Writer(_Stream, Writer):
         if file is None:
             return
         try:
-            await self._repository.do(f"cannot drop {self._job}", lambda fs: self._drop(fs, file))
+            await self._repository.do(f"cannot drop {self._job}", lambda fs: self._drop(fs, file), again=False)
         except FileNotFoundError:
             pass  # it did not come that far
         except (PdtError, OSError) as error:
