@@ -14,38 +14,49 @@ from tests.servers.docker import DockerEngine
 from pdtcli import LocalImageRepository
 from pdtcli.testing import RepositorySuite
 
+DIFFERENT = 5
+"""Images; each takes the engine a moment, and values that follow each other are told apart all the same."""
 
-def import_image(client: Any, repository: str, number: int) -> str:
-    """Import an image of one small file, unlike those of other numbers; its id."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        entry = tarfile.TarInfo("number")
-        entry.size = len(str(number))
-        archive.addfile(entry, io.BytesIO(str(number).encode()))
-    client.api.import_image_from_data(data.getvalue(), repository=repository, tag=f"number-{number}")
-    return str(client.api.inspect_image(f"{repository}:number-{number}")["Id"])
+
+@pytest.fixture(scope="module")
+def client(docker_engine: DockerEngine) -> Iterator[Any]:
+    client = docker_engine.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def images(client: Any) -> Iterator[list[str]]:
+    """The ids of images of one small file each."""
+    name, ids = f"kept-{uuid.uuid4().hex[:12]}", []
+    for number in range(DIFFERENT):
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            entry = tarfile.TarInfo("number")
+            entry.size = 1
+            archive.addfile(entry, io.BytesIO(str(number).encode()))
+        client.api.import_image_from_data(data.getvalue(), repository=name, tag=str(number))
+        ids.append(str(client.api.inspect_image(f"{name}:{number}")["Id"]))
+    yield ids
+    for number in range(DIFFERENT):
+        client.api.remove_image(f"{name}:{number}")
 
 
 class TestTags(RepositorySuite):
     many = 20
 
     @pytest.fixture
-    def repository(self, docker_engine: DockerEngine) -> Iterator[LocalImageRepository]:
-        self.client = docker_engine.client()
-        self.kept = f"kept-{uuid.uuid4().hex[:12]}"
-        self.ids: dict[int, str] = {}
-        repository = LocalImageRepository(self.client, f"tests-{uuid.uuid4().hex[:12]}/images")
+    def repository(self, client: Any, images: list[str]) -> Iterator[LocalImageRepository]:
+        self.client, self.images = client, images
+        repository = LocalImageRepository(client, f"tests-{uuid.uuid4().hex[:12]}/images")
         yield repository
-        for image in self.client.images.list():
-            for name in image.tags:
-                if name.startswith((f"{self.kept}:", f"{repository.repository}:")):
-                    self.client.api.remove_image(name)
-        self.client.close()
+        for image in client.api.images(repository.repository):
+            for name in image["RepoTags"]:
+                if name.startswith(f"{repository.repository}:"):
+                    client.api.remove_image(name)
 
     def _id(self, number: int) -> str:
-        if number not in self.ids:
-            self.ids[number] = import_image(self.client, self.kept, number)
-        return self.ids[number]
+        return self.images[number % DIFFERENT]
 
     def raw_value(self, number: int) -> bytes:
         return self._id(number).encode()

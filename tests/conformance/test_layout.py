@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conformance.images import MANIFEST, digest, layout, manifest
@@ -38,13 +39,13 @@ class TestTags(BlobRepositorySuite):
         if not found:
             return None
         (only,) = found
-        data = (repository.dir / "blobs" / only.replace(":", "/")).read_bytes()
+        data: bytes = (repository.dir / "blobs" / only.replace(":", "/")).read_bytes()
         assert digest(data) == only
         return data
 
     async def raw_put(self, repository: ImageLayoutRepository, name: str, data: bytes) -> None:
         path = repository.dir / "index.json"
-        index = json.loads(path.read_bytes()) if path.exists() else {"schemaVersion": 2, "manifests": []}
+        index: Any = json.loads(path.read_bytes()) if path.exists() else {"schemaVersion": 2, "manifests": []}
         entry = {"mediaType": MANIFEST, "digest": digest(data), "size": len(data), "annotations": {TAG: name}}
         index["manifests"].append(entry)
         (repository.dir / "blobs" / digest(data).replace(":", "/")).write_bytes(data)
