@@ -191,6 +191,26 @@ async def test_files_of_a_web_server_are_read_and_not_written(data: Path) -> Non
             await repository.delete("one")
 
 
+async def test_a_value_that_is_replaced_while_it_is_read_is_told_or_read_anew(data: Path) -> None:
+    old, new = b"o" * (20 * MIB), b"n" * (21 * MIB)
+    (data / "one").write_bytes(old)
+    with serving_files(data) as url:
+        repository = FsspecRepository(url)
+
+        async def read() -> None:
+            async with await repository.open("one", "rb") as reader:
+                assert await reader.read(MIB) == old[:MIB]
+                (data / "one").write_bytes(new)
+                while await reader.read(MIB):
+                    pass
+
+        with pytest.raises(BackendError, match="replaced while it was read"):
+            await read()
+        async with await repository.open("one", "rb") as reader:
+            (data / "one").write_bytes(old)
+            assert await reader.read() == old
+
+
 async def test_a_web_server_s_archive_is_read(data: Path) -> None:
     with zipfile.ZipFile(data / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("2023/one.csv", "1,2\n" * 100_000)

@@ -320,7 +320,7 @@ class FsspecRepository(BlobRepository):
                     return FileReader(open(path, "rb", buffering=0))
                 case Writing.MEMORY:
                     return MemoryReader(fs.cat_file(path))  # its files share one position
-            return RemoteReader(self, job, fs.open(path, "rb"))
+            return RemoteReader(self, job, path, RemoteReader.begin(fs, path))
 
         try:
             return await self.do(f"cannot read {job}", begin)

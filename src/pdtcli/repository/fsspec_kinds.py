@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-__all__ = ("Writing", "is_absent", "is_lost", "open_file_system", "writing_on")
+__all__ = ("Writing", "identity", "is_absent", "is_lost", "open_file_system", "writing_on")
 
 
 class Writing(Enum):
@@ -78,6 +78,22 @@ def _with_defaults(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
             named = {**SSH_OPTIONS, **given.get(protocol, {})}
             given[protocol] = {key: value for key, value in named.items() if number or key not in options}
     return given
+
+
+IDENTITY = ("size", "etag", "ETag", "generation", "last_modified", "LastModified", "Last-Modified", "updated", "mtime")
+"""What file systems say of a file that another value under the same name does not share."""
+
+
+def identity(fs: Any, path: str) -> dict[str, Any] | None:
+    """What tells one value of a file from the next; None where whoever has it open goes on reading the old one.
+
+    Object stores and web servers are read in several requests, of which each may meet another value.
+    """
+    names = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+    if writing_on(fs) is not Writing.COMMIT and "http" not in names:
+        return None
+    info = fs.info(path)
+    return {key: info[key] for key in IDENTITY if key in info}
 
 
 def is_absent(error: FileNotFoundError) -> bool:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import atomic
 from ..errors import BackendError, PdtError
 from ..stream import CHUNK, MemoryWriter, Reader, Writer
+from .fsspec_kinds import identity
 
 if TYPE_CHECKING:
     from .fsspec import FsspecRepository
 
 __all__ = ("CommittedWriter", "InMemoryWriter", "MovedWriter", "RemoteReader", "SpooledWriter")
+
+REPLACED = 10
+"""So often a value is read again from its beginning, when another took its place in the meantime."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -38,22 +42,51 @@ class _Stream:
 
 
 class RemoteReader(_Stream, Reader):
-    """A `ReadStream` over a file of fsspec's."""
+    """A `ReadStream` over a file of fsspec's, which never gives a part of one value and a part of the next.
 
-    def __init__(self, repository: FsspecRepository, job: str, file: Any) -> None:
+    :param opened: the file, and its `identity`.
+    """
+
+    def __init__(self, repository: FsspecRepository, job: str, path: str, opened: tuple[Any, Any]) -> None:
         super().__init__(repository, job)
-        self._file = file
+        self._path = path
+        self._opened: tuple[Any, Any] | None = opened
+        self._untouched = True
+
+    @staticmethod
+    def begin(fs: Any, path: str) -> tuple[Any, Any]:
+        """Open a file."""
+        known = identity(fs, path)
+        return fs.open(path, "rb"), known
+
+    def _read(self, fs: Any, n: int) -> bytes | None:
+        """What `read` returns; None when it is of another value than was opened."""
+        assert self._opened is not None
+        file, known = self._opened
+        data = bytes(file.read(n))
+        ended = n < 0 or (n > 0 and not data)
+        return None if ended and known is not None and identity(fs, self._path) != known else data
 
     async def read(self, n: int | None = None, /) -> bytes:
-        if self._file is None:
+        if self._opened is None:
             raise ValueError("read from a closed stream")
-        file = self._file
-        return bytes(await self._do("read", lambda fs: file.read(-1 if n is None else n)))
+        size = -1 if n is None else n
+        for _ in range(REPLACED):
+            data = await self._do("read", lambda fs: self._read(fs, size))
+            if data is not None:
+                self._untouched = False
+                return data
+            if not self._untouched:
+                break
+            # Nobody has seen anything of it yet.
+            await self.close()
+            self._opened = await self._do("read", lambda fs: self.begin(fs, self._path))
+        raise BackendError(f"{self._repository} cannot read {self._job}: it was replaced while it was read; try again")
 
     async def close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            await self._do("read", lambda fs: file.close())
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await self._do("read", lambda fs: opened[0].close())
 
 
 class _Writer(_Stream, Writer):
