@@ -13,7 +13,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BackendError, InvalidValue, PdtError, UsageError
@@ -131,13 +130,13 @@ Source = Any
 
 
 def codec_options() -> CodecOptions[Document]:
-    """How documents are decoded: times aware and in UTC, and those beyond Python's as they are.
+    """How documents are decoded: times in UTC but without a zone (see `mongo_values`), and as they are beyond Python's.
 
     No type registry: with one, bson takes the long way, and twice the time.
     """
     from bson.codec_options import CodecOptions, DatetimeConversion
 
-    return CodecOptions(tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+    return CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 
 class MongoPlace:
