@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .s3_http import Answer
 
-__all__ = ("Attempts",)
+__all__ = ("Attempts", "Debt")
 
 
 class Debt(Protocol):

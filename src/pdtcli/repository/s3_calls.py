@@ -179,7 +179,7 @@ class Bucket:
     def do(self, operation: str, /, **parameters: Any) -> Any:
         """Make a call in this thread.
 
-        :param operation: a method of the client, such as ``get_object``, or `s3_lean.NAMES`.
+        :param operation: a method of the client, such as ``get_object``, or `s3_place.NAMES`.
         :raises PdtError: for whatever goes wrong; `s3_errors` has the kinds.
         """
         try:

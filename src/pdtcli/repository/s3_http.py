@@ -140,6 +140,20 @@ class Connection:
             data += self.receive_all(n - len(data))
         return data
 
+    def receive_into(self, view: memoryview) -> int:
+        """Fill a piece of memory, or as much of it as comes before the connection ends; how much."""
+        start = min(len(self._rest), len(view))
+        view[:start], self._rest = self._rest[:start], self._rest[start:]
+        while start < len(view):
+            try:
+                n = self._socket.recv_into(view[start:], 0, 0 if self.secure else socket.MSG_WAITALL)
+            except BlockingIOError:
+                raise TimeoutError("nothing came") from None
+            if not n:
+                break
+            start += n
+        return start
+
     def put_back(self, data: bytes) -> None:
         """Have some bytes received again."""
         self._rest = data + self._rest
@@ -219,6 +233,24 @@ class Body:
             self.close()
             raise translated(error, self._url) from error
         return data
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill a piece of memory, less only at the end or before an error; how much."""
+        if self._length is None or self.checksum is not None or self._connection is None:
+            data = self.read(len(view))
+            view[: len(data)] = data
+            return len(data)
+        try:
+            n = self._connection.receive_into(view[: self._left])
+            if not n and len(view):
+                raise Broken("the body broke off")
+        except OSError as error:
+            self.close()
+            raise translated(error, self._url) from error
+        self._left -= n
+        if not self._left:
+            self._finish()
+        return n
 
     def _some(self, n: int) -> bytes:
         connection = self._connection

@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .s3_calls import Bucket
-from .s3_lean import NAMES
+from .s3_place import NAMES
 from .s3_xml import Listing, read_listing
 
 __all__ = ("PAGE", "keys", "page", "pages")
