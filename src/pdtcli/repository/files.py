@@ -59,10 +59,11 @@ class FileReader(Reader):
 
 
 class FileWriter(Writer):
-    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed."""
+    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed; see `atomic.publish`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, durable: bool = False) -> None:
         self._path = path
+        self._durable = durable
         self._temporary = path.parent / atomic.temporary_name()
         with atomic.writing(path):
             self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
@@ -90,7 +91,7 @@ class FileWriter(Writer):
             try:
                 with atomic.writing(self._path):
                     file.close()
-                    os.rename(self._temporary, self._path)
+                    await offload(self._durable, atomic.publish, self._temporary, self._path, self._durable)
             except BaseException:
                 self._temporary.unlink(missing_ok=True)
                 raise
@@ -273,7 +274,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
             raise JobNotFound(f"{self} does not hold {job}") from None
 
     async def open_writer(self, job: str, /) -> WriteStream:
-        return FileWriter(self.fullpath(job))
+        return FileWriter(self.fullpath(job), self.durable)
 
     @job_getter
     async def local_file(self, job: str, /) -> str | None:
@@ -291,7 +292,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
                 raise JobNotFound(f"{path} is not there") from None
             if not atomic.is_being_written(path):
                 try:
-                    os.rename(path, target)
+                    await offload(self.durable, atomic.publish, path, target, self.durable)
                     return
                 except OSError:
                     pass  # another file system, most likely; if not, the copy fails with the same reason
@@ -352,7 +353,7 @@ class DirectoryRepository(FileRepositoryBase):
         try:
             yield temporary
             with atomic.writing(target):
-                await asyncio.to_thread(atomic.replace_tree, target, temporary)
+                await asyncio.to_thread(atomic.replace_tree, target, temporary, self.durable)
         except BaseException:
             await asyncio.to_thread(atomic.remove_tree, temporary)
             raise
