@@ -43,9 +43,15 @@ def inbox(ssh_server: SshServer, proxy: Proxy, data: Path, tmp_path: Path) -> Fs
     """`data` by way of the proxy."""
     known = tmp_path / "known_hosts"
     known.write_text("* " + ssh_server.known_hosts.read_text().partition(" ")[2])
-    limits = {"connect_timeout": 2, "keepalive_interval": 1, "keepalive_count_max": 1}
-    options = {**ssh_server.options, "known_hosts": str(known), **limits}
+    options = {**ssh_server.options, "known_hosts": str(known)}
     return FsspecRepository(f"sftp://127.0.0.1:{proxy.port}{data}", ".bin", **options)
+
+
+@pytest.fixture
+def impatient(inbox: FsspecRepository) -> FsspecRepository:
+    """The same, which gives up soon."""
+    limits = {"connect_timeout": 5, "keepalive_interval": 1, "keepalive_count_max": 3}
+    return FsspecRepository(inbox.url, ".bin", **inbox.storage_options, **limits)
 
 
 async def test_a_host_that_nobody_vouches_for_is_not_spoken_to(
@@ -129,11 +135,11 @@ async def test_a_read_that_is_cut_off_is_told(inbox: FsspecRepository, proxy: Pr
         await read()
 
 
-async def test_a_server_that_falls_silent_is_given_up(inbox: FsspecRepository, proxy: Proxy) -> None:
-    assert await inbox.keys() == set()
+async def test_a_server_that_falls_silent_is_given_up(impatient: FsspecRepository, proxy: Proxy) -> None:
+    assert await impatient.keys() == set()
     proxy.inject(Fault("hang"), times=1000, http=False)
     with pytest.raises(BackendError, match="it did not answer in time"):
-        await inbox.keys()
+        await impatient.keys()
 
 
 PIPELINE = """
@@ -153,12 +159,15 @@ PIPELINE = """
 """
 
 
-def test_the_command_reads_and_writes_over_sftp(inbox: FsspecRepository, proxy: Proxy, tmp_path: Path) -> None:
+def test_the_command_reads_and_writes_over_sftp(
+    inbox: FsspecRepository, impatient: FsspecRepository, proxy: Proxy, tmp_path: Path
+) -> None:
     pdt = Pdt(tmp_path)
     pdt.write("pipeline.py", PIPELINE.format(url=inbox.url, options=inbox.storage_options))
     pdt("repo", "put", "use.inbox", "job", input="value")
     assert pdt("repo", "cat", "use.inbox", "job").out == "value"
     proxy.inject(Fault("hang"), times=1000, http=False)
+    pdt.write("pipeline.py", PIPELINE.format(url=inbox.url, options=impatient.storage_options))
     silent = pdt("repo", "ls", "use.inbox", expect=5)
     proxy.down()
     down = pdt("repo", "ls", "use.inbox", expect=5)

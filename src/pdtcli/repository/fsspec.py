@@ -156,9 +156,9 @@ class FsspecRepository(BlobRepository):
             try:
                 yield
             except FileNotFoundError as error:
-                if is_absent(error) or error.__cause__ is None:
+                if is_absent(error):
                     raise
-                raise error.__cause__ from None
+                raise (error.__cause__ or error) from None
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PdtError):
             raise
         except NotImplementedError as error:
