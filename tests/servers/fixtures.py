@@ -79,6 +79,13 @@ def mongo_replica_server() -> Iterator[mongo.MongoServer]:
 
 
 @pytest.fixture(scope="session")
+def mongo_replica_set() -> Iterator[mongo.ReplicaSet]:
+    """A replica set of three; who hurts it heals it."""
+    with mongo.replica_set_of_three() as replica:
+        yield replica
+
+
+@pytest.fixture(scope="session")
 def mongo_tls_server() -> Iterator[mongo.MongoServer]:
     """A mongod with TLS."""
     with mongo.with_tls() as server:
