@@ -42,13 +42,13 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(values)
 def test_what_goes_in_comes_out(value: Any) -> None:
     assert load(dump(value)) == value
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values)
 def test_any_other_safe_reader_understands_it(value: Any) -> None:
     assert yaml.safe_load(dump(value)) == value
@@ -61,7 +61,7 @@ words = tricky | st.from_regex(r"[a-z_][a-z0-9_.-]{0,9}|[0-9a-f]{16}", fullmatch
 items = words | scalars | st.floats() | st.datetimes(timezones=st.just(UTC) | st.none())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.dictionaries(words | keys, items, max_size=3))
 def test_a_flat_record_is_written_as_the_library_would_write_it(record: dict[Any, Any]) -> None:
     assert dump(record) == _dump(record)
@@ -76,7 +76,7 @@ def test_the_records_of_jobs_need_no_library() -> None:
         assert flat.dump(record) == _dump(record)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60) | st.text("ab:-[]{}&*!|>'\"%@#,?\n \t0=~<", max_size=40))
 def test_anything_is_a_value_or_is_refused_in_a_sentence(text: bytes | str) -> None:
     with contextlib.suppress(InvalidValue):

@@ -14,15 +14,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from .. import atomic
 from .. import job as job_ids
 from ..errors import JobNotFound, PdtError
 from ..offload import FEW, SMALL, offload
 from ..paths import absolute
-from ..stream import ReadStream, WriteStream
+from ..stream import Reader, ReadStream, Writer, WriteStream
 from .base import BlobRepository, Repository, job_getter
 
 __all__ = ("DirectoryRepository", "FileReader", "FileRepository", "FileRepositoryBase", "FileWriter", "current_umask")
@@ -41,7 +40,7 @@ def current_umask() -> int:
         return 0o022
 
 
-class FileReader:
+class FileReader(Reader):
     """A `ReadStream` over a file that is open already."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -58,16 +57,8 @@ class FileReader:
     async def close(self) -> None:
         self._file.close()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-class FileWriter:
+class FileWriter(Writer):
     """A `WriteStream` into a temporary file that is renamed to `path` when it is closed; see `atomic.publish`."""
 
     def __init__(self, path: Path, durable: bool = False) -> None:
@@ -110,14 +101,6 @@ class FileWriter:
         if file is not None:
             file.close()
             self._temporary.unlink(missing_ok=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
 
     def __del__(self) -> None:
         # A writer that was opened and never entered leaves nothing behind either.
