@@ -272,17 +272,9 @@ class Engine:
 
     def _followers_of(self, task: Task) -> list[tuple[Task, Repository]]:
         if task not in self._followers:
-            near = {node for repository in self.graph.successors(task) for node in self._reach(repository)}
-            self._followers[task] = [
-                (other, other.ready) for other in self.tasks if other in near and other is not task
-            ]
+            near = self.graph.readers(task) - {task}
+            self._followers[task] = [(other, other.ready) for other in self.tasks if other in near]
         return self._followers[task]
-
-    def _reach(self, node: object) -> set[object]:
-        """The tasks that read a repository, directly or through those derived from it."""
-        if not isinstance(node, Repository):
-            return {node}
-        return {found for successor in self.graph.successors(node) for found in self._reach(successor)}
 
     # ---- collect and survey
 
