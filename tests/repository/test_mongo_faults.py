@@ -128,7 +128,7 @@ def block(server: MongoServer, command: str, skip: int) -> Callable[[], None]:
     def entered() -> None:
         waiting: MongoClient[dict[str, Any]]
         with MongoClient(server.uri) as waiting:
-            wait = {"waitForFailPoint": "failCommand", "timesEntered": before + skip + 1, "maxTimeMS": 60_000}
+            wait = {"waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 60_000}
             waiting.admin.command(wait)
 
     return entered
@@ -303,7 +303,8 @@ def test_of_several_processes_exactly_one_wins_each_claim(mongo_server: MongoSer
                 process.stdin.write("\n")
                 process.stdin.flush()
             won = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
-            stored = {record["_id"]: record["attempt"] for record in client[name].claims.find()}
+            records: list[dict[str, Any]] = client[name].claims.find().to_list()
+            stored = {record["_id"]: record["attempt"] for record in records}
         finally:
             client.drop_database(name)
     assert stored == {job: str(number) for number, jobs in enumerate(won) for job in jobs}
