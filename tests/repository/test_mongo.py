@@ -414,9 +414,7 @@ async def test_no_password_is_one_sentence(mongo_replica_server: MongoServer) ->
 
 
 async def test_a_server_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(
-        BackendError, match=r"no server within 1\.3 s"
-    ):
+    with pytest.raises(BackendError, match=r"no server within 1\.3 s"):
         await _one_read("mongodb://me:secret@127.0.0.1:1/")
 
 

@@ -136,7 +136,7 @@ def block(server: MongoServer, command: str, skip: int) -> Callable[[], None]:
 
 COMMANDS = {
     "ls": ("find", ["repo", "ls", "count.books"]),
-    "put": ("update", ["repo", "put", "count.books", "other", "-"]),
+    "put": ("update", ["repo", "put", "count.books", "other", "value.yaml"]),
     "tick": ("find", ["tick"]),
 }
 
@@ -150,19 +150,17 @@ def test_a_server_that_goes_in_the_middle_of_a_command_is_one_sentence(
     pdt.write("pipeline.py", PIPELINE.format(uri=server.uri, timeout=2))
     pdt("repo", "put", "count.books", "job", "-", input="n: 1\n")
     asked, arguments = COMMANDS[command]
+    pdt.write("value.yaml", "n: 2\n")
     entered = block(server, asked, skip=2 if asked == "find" else 0)
     with subprocess.Popen(
         [*pdt.command, *arguments],
         cwd=tmp_path,
         env=pdt.env,
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         try:
-            assert process.stdin is not None
-            process.stdin.write(b"n: 2\n")
-            process.stdin.flush()
             entered()
             if fate == "killed":
                 server.process.kill()
