@@ -151,7 +151,7 @@ def test_a_server_that_goes_in_the_middle_of_a_command_is_one_sentence(
     pdt("repo", "put", "count.books", "job", "-", input="n: 1\n")
     asked, arguments = COMMANDS[command]
     pdt.write("value.yaml", "n: 2\n")
-    entered = block(server, asked, skip=2 if asked == "find" else 0)
+    entered = block(server, asked, skip=2 if command == "ls" else 0)
     with subprocess.Popen(
         [*pdt.command, *arguments],
         cwd=tmp_path,
