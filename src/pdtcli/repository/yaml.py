@@ -154,6 +154,9 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
         super().__init__(dir, extension=extension, case_insensitive=case_insensitive)
         self._recent: dict[str, Path] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_recent": {}}  # what is remembered need not travel with the repository
+
     def fullpath(self, job: str) -> Path:
         """Where `job` is, or would be.
 
