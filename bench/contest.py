@@ -183,8 +183,13 @@ def run(contestant: Contestant, scratch: Path, env: Mapping[str, str]) -> Run:
     }
     contestant.before()
     answer = subprocess.run(
-        [sys.executable, "-I", "-S", str(MEASURE), json.dumps(request)], stdout=subprocess.PIPE, check=True
+        [sys.executable, "-I", "-S", str(MEASURE), json.dumps(request)],
+        capture_output=True,
+        check=False,
     )
+    if answer.returncode:
+        words = answer.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise Failed(f"could not be started: {words}")
     taken = Run(**json.loads(answer.stdout))
     if taken.complete:
         if taken.status:

@@ -12,6 +12,10 @@ from .result import TIMES, Bound, Result
 from .stage import Stage
 
 
+FEWEST = ("fewest jobs", "fewest files")
+"""How those are called that take part for the sake of start-up, with less work than the others."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """What holds for all rows.
@@ -89,7 +93,7 @@ def _entries(result: Result, entries: Sequence[Entry]) -> str:
         against = ""
         if yardstick is not None and yardstick in contest and entry.name != yardstick:
             against = f"{spread(contest.ratio(entry.name, yardstick))} {TIMES}"
-        elif yardstick is None and entry.name != first:
+        elif yardstick is None and entry.name != first and not entry.name.endswith(FEWEST):
             against = f"{spread(contest.ratio(first, entry.name))} {TIMES}"
         if not entry.complete:
             against = f"< {against}"
@@ -102,7 +106,7 @@ def _entries(result: Result, entries: Sequence[Entry]) -> str:
             str(len(entry.runs)),
         ]
         if result.unit:
-            row.insert(2, _rate(result, entry))
+            row.insert(2, "" if entry.name.endswith(FEWEST) else _rate(result, entry))
         rows.append(row)
     return markdown(head, rows)
 
@@ -214,6 +218,8 @@ def _series(results: Sequence[Result], chart: str, figure: Figure) -> dict[str, 
         for curve in result.curves:
             if curve.chart == chart:
                 for entry in result.contest.entries.values():
+                    if entry.name.endswith(FEWEST):
+                        continue  # of another size
                     point = picture.Point(curve.size, figure(result.contest, entry.name), entry.complete)
                     series.setdefault(entry.name, []).append(point)
     return series

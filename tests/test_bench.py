@@ -96,6 +96,11 @@ def test_a_turn_that_fails_gives_its_last_words(tmp_path: Path) -> None:
         run(Contestant("sh", ["sh", "-c", "echo no luck >&2; exit 3"]), tmp_path, ENV)
 
 
+def test_who_is_not_there_has_failed_and_the_contest_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="could not be started: FileNotFoundError"):
+        run(Contestant("gone", ["/nowhere/gone"]), tmp_path, ENV)
+
+
 @pytest.mark.parametrize("tool", ["make", "ninja"])
 def test_peers_find_nothing_to_do_in_a_tree_that_is_done(tmp_path: Path, tool: str) -> None:
     if shutil.which(tool) is None:

@@ -54,7 +54,7 @@ def measure(stage: Stage) -> list[Result]:
             Contestant("python -c pass", [stage.tools.python, "-c", "pass"]),
             *_peers(stage),
         ],
-        2 * stage.sizes.rounds,
+        stage.sizes.rounds,
         warm=True,
     )
     work.remove(here)

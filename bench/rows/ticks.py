@@ -6,17 +6,17 @@ all the same), so that it has to look; for the other nothing has changed.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from .. import work
-from ..contest import PIPE, Contest, Contestant, Entry, Failed, Run, Spread
-from ..result import TIMES, Bound, Curve, Result, faster
+from ..contest import PIPE, Contestant, Failed, Run, Spread, nothing
+from ..result import TIMES, Bound, Curve, Result, faster, within
 from ..stage import Stage
 
 CHANGED = "pdt tick"
 UNCHANGED = "pdt tick, unchanged"
+START = "pdt tick, fewest jobs"
 LS = "ls -f"
 RIVALS = ["ninja", "make", "doit"]
 SETTLE = 3
@@ -42,19 +42,23 @@ def _nothing_made(tree: Path, size: int) -> None:
         raise Failed("something was done")
 
 
-def _contestants(stage: Stage, tree: Path, size: int) -> list[Contestant | None]:
+def _tick(stage: Stage, name: str, tree: Path, changed: bool) -> Contestant:
+    before = (lambda: work.disturb(tree)) if changed else nothing
+    return Contestant(name, stage.pdt("tick"), cwd=tree, before=before, after=_idle, stdout=PIPE)
+
+
+def _peers(stage: Stage, tree: Path, size: int) -> list[Contestant | None]:
     tools, limit = stage.tools, stage.sizes.peer_limit
     python = {"PYTHONPATH": str(tree)}
     snakemake = ["--quiet", "all", "--rerun-triggers", "mtime", "-j2"]
 
-    def peer(tool: str, *argv: str, name: str = "", env: dict[str, str] | None = None) -> Contestant | None:
+    def peer(tool: str, *argv: str, env: dict[str, str] | None = None) -> Contestant | None:
         if tool not in tools or size > STEEPEST.get(tool, size):
             return None
         rounds = None if tool in RIVALS else 1
-        return Contestant(name or tool, [tools[tool], *argv], cwd=tree, limit=limit, rounds=rounds, env=env or {})
+        return Contestant(tool, [tools[tool], *argv], cwd=tree, limit=limit, rounds=rounds, env=env or {})
 
     return [
-        Contestant(CHANGED, stage.pdt("tick"), cwd=tree, before=lambda: work.disturb(tree), after=_idle, stdout=PIPE),
         Contestant(LS, [tools["ls"], "-f", *map(str, work.places(tree))]),
         peer("ninja"),
         peer("make"),
@@ -73,86 +77,67 @@ def _prepare(stage: Stage, tree: Path, size: int) -> None:
         work.doit(tree, str(Path(stage.tools["doit"]).with_name("python")))
 
 
-def _slope(small: Entry, large: Entry, more: int) -> Spread:
-    """Bytes of memory that each further job took."""
-    least = min(run.peak for run in small.runs)
-    return Spread.of([(run.peak - least) / more for run in large.runs])
-
-
 def measure(stage: Stage) -> list[Result]:
-    """For each size a contest of all, and one of pdt against itself where nothing changed."""
+    """For each size a contest of all, and one of pdt alone where nothing changed.
+
+    A tree with the fewest jobs takes part in each of them, since what is compared has to be measured at the same time.
+    """
+    fewest = stage.sizes.ticks[0]
+    small = work.tree(stage.room("fewest"), fewest, done=True)
     tree = stage.room("ticks")
-    sizes = stage.sizes.ticks
     results: list[Result] = []
-    still: list[Contest] = []
-    for size in sizes:
+    still: list[Result] = []
+    for size in stage.sizes.ticks:
         _prepare(stage, tree, size)
-        rounds = stage.sizes.rounds if size <= 100_000 else stage.sizes.long_rounds
-        title = f"A tick with nothing to do, {size:,} jobs"
-        contest = stage.contest(title, _contestants(stage, tree, size), rounds, warm=size == sizes[0])
+        results.append(_changed(stage, tree, size, small))
         _nothing_made(tree, size)
-        results.append(Result("ticks", title, contest, [], "jobs", size, curves=[Curve("ticks", size)]))
-        unchanged = Contestant(UNCHANGED, stage.pdt("tick"), cwd=tree, after=_idle, stdout=PIPE)
-        stage.contest("the same, unchanged: settling", [unchanged], SETTLE)
-        still.append(stage.contest("the same, unchanged", [unchanged], stage.sizes.rounds))
-    work.remove(tree)
+        if size > fewest:
+            still.append(_unchanged(stage, tree, size, small))
+            if UNCHANGED in still[-1].contest:
+                results[-1].contest.entries[UNCHANGED] = still[-1].contest[UNCHANGED]
+    work.remove(tree, small)
     for before, result in pairwise(results):
         if result.units >= LARGE or result is results[-1]:
-            _judge(result, before, results[0])
-    return [*results, *_unchanged(results, still)]
+            result.bounds.extend(_bounds(result, before, fewest))
+    return [*results, *still]
 
 
-def _judge(result: Result, before: Result, first: Result) -> None:
+def _changed(stage: Stage, tree: Path, size: int, small: Path) -> Result:
+    fewest = stage.sizes.ticks[0]
+    rounds = stage.sizes.rounds if size <= 100_000 else stage.sizes.long_rounds
+    title = f"A tick with nothing to do, {size:,} jobs"
+    start = [_tick(stage, START, small, changed=True)] if size > fewest else []
+    contestants = [_tick(stage, CHANGED, tree, changed=True), *start, *_peers(stage, tree, size)]
+    contest = stage.contest(title, contestants, rounds, warm=size == fewest)
+    notes = [f"The fewest jobs are {fewest:,}: that tick is start-up, where start-up is spoken of."] if start else []
+    return Result("ticks", title, contest, [], "jobs", size, notes, curves=[Curve("ticks", size)])
+
+
+def _unchanged(stage: Stage, tree: Path, size: int, small: Path) -> Result:
+    contestants = [_tick(stage, UNCHANGED, tree, changed=False), _tick(stage, START, small, changed=False)]
+    stage.contest("settling", contestants, SETTLE)
+    title = f"A tick where nothing changed since the last one, {size:,} jobs"
+    contest = stage.contest(title, contestants, stage.sizes.rounds)
+    bounds = within(contest, UNCHANGED, START, 1.2, f"against the same with {stage.sizes.ticks[0]:,} jobs")
+    return Result("ticks", title, contest, bounds, notes=[f"{SETTLE} ticks went before."])
+
+
+def _bounds(result: Result, before: Result, fewest: int) -> list[Bound]:
     contest = result.contest
-    if not all(CHANGED in one.contest for one in (result, before, first)):
-        return
-    startup = first.contest[CHANGED].seconds.middle
-    result.notes.append(f"Start-up, for what follows, is the tick with {first.units:,} jobs: {startup * 1000:.0f} ms.")
-    result.bounds.extend(faster(contest, CHANGED, RIVALS))
-    result.bounds.extend(_against_ls(contest, startup))
-    bytes_each = _slope(first.contest[CHANGED], contest[CHANGED], int(result.units - first.units))
-    result.bounds.append(Bound("memory for each job", bytes_each, "≤", 300.0, "bytes"))
-    if before.units >= LARGE:
-        each = (before.contest[CHANGED].seconds.middle - startup) / before.units
-        growth = Spread.of(
-            [(seconds - startup) / result.units / each for seconds in [run.seconds for run in contest[CHANGED].runs]]
-        )
-        text = f"time for each job, start-up apart, against that at {before.units:,} jobs"
-        result.bounds.append(Bound(text, growth, "≤", LINEAR))
-
-
-def _against_ls(contest: Contest, startup: float) -> list[Bound]:
-    if LS not in contest:
-        return []
-    allowed = [2.5 * seconds + startup for seconds in contest[LS].each]
-    pairs = zip(contest[CHANGED].each, allowed, strict=True)
-    return [
-        Bound(f"against 2.5 {TIMES} `ls -f` and start-up", Spread.of([mine / most for mine, most in pairs]), "≤", 1.0)
-    ]
-
-
-def _unchanged(results: list[Result], still: list[Contest]) -> list[Result]:
-    """One row for all sizes: the same command, named by how many jobs it had."""
-    entries, bounds = [], []
-    for result, contest in zip(results, still, strict=True):
-        if UNCHANGED in contest:
-            result.contest.entries[UNCHANGED] = contest[UNCHANGED]
-            entries.append((int(result.units), contest[UNCHANGED]))
-    if not entries:
-        return []
-    (_, first), *rest = entries
-    for size, entry in rest:
-        ratio = Spread.of([mine / first.seconds.middle for mine in entry.each])
-        bounds.append(Bound(f"{size:,} jobs against the tick with {entries[0][0]:,}", ratio, "≤", 1.2))
-    named = [Entry(replace(entry.contestant, name=f"{size:,} jobs"), entry.runs) for size, entry in entries]
-    notes = [f"Nothing changed in the directories since the last tick, and {SETTLE} ticks went before."]
-    return [
-        Result(
-            "ticks",
-            "A tick with nothing to do, where nothing changed",
-            Contest(named),
-            bounds,
-            notes=notes,
-            yardstick=named[0].name,
-        )
-    ]
+    bounds = faster(contest, CHANGED, RIVALS)
+    if not all(name in contest for name in (CHANGED, START, LS)):
+        return bounds
+    ticks, starts = contest[CHANGED], contest[START]
+    rounds = zip(ticks.each, contest[LS].each, starts.each, strict=True)
+    shares = [tick / (2.5 * ls + start) for tick, ls, start in rounds]
+    bounds.append(Bound(f"against 2.5 {TIMES} `ls -f` and start-up", Spread.of(shares), "≤", 1.0))
+    more = result.units - fewest
+    peaks = zip(ticks.runs, starts.runs, strict=True)
+    each = Spread.of([(run.peak - start.peak) / more for run, start in peaks])
+    bounds.append(Bound("memory for each job", each, "≤", 300.0, "bytes"))
+    if before.units >= LARGE and START in before.contest and CHANGED in before.contest:
+        each_before = (before.contest[CHANGED].cpu - before.contest[START].cpu) / before.units
+        growth = Spread.of([(run.cpu - starts.cpu) / result.units / each_before for run in ticks.runs])
+        text = f"CPU time for each job, start-up apart, against that at {before.units:,} jobs"
+        bounds.append(Bound(text, growth, "≤", LINEAR))
+    return bounds
