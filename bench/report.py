@@ -11,7 +11,6 @@ from .contest import Contest, Entry, Spread
 from .result import TIMES, Bound, Result
 from .stage import Stage
 
-
 FEWEST = ("fewest jobs", "fewest files")
 """How those are called that take part for the sake of start-up, with less work than the others."""
 
