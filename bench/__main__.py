@@ -65,16 +65,16 @@ def main() -> int:
     try:
         stage = Stage(tools.find(Path(os.path.abspath(options.pdt))), options.sizes, directory)
         machine = describe(directory)
+        summary = report.Summary(machine, tools.versions(stage.tools), stage)
         results = []
         for family in families:
             stage.say(f"{FAMILIES[family]} ({time.monotonic() - began:.0f} s)")
             for result in measure(family, stage):
                 print(report.table(result), flush=True)
                 results.append(result)
-        summary = report.Summary(machine, tools.versions(stage.tools), stage, time.monotonic() - began)
+            if options.write is not None:  # each time, so that little is lost when somebody loses patience
+                report.write(options.write, results, summary, time.monotonic() - began)
         print(report.verdict(results, summary))
-        if options.write is not None:
-            report.write(options.write, results, summary)
     finally:
         shutil.rmtree(directory)
     return 0 if all(bound.reached for result in results for bound in result.bounds) else 1

@@ -15,19 +15,20 @@ FEWEST = ("fewest jobs", "fewest files")
 """How those are called that take part for the sake of start-up, with less work than the others."""
 
 
+LITTLE = "These are the results of `--quick`: there is less work than the bounds were made for."
+
+
 @dataclass(frozen=True)
 class Summary:
     """What holds for all rows.
 
     :ivar machine: what it is, by its aspects.
     :ivar versions: of the tools.
-    :ivar seconds: that the whole bench took.
     """
 
     machine: dict[str, str]
     versions: dict[str, str]
     stage: Stage
-    seconds: float
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
@@ -179,8 +180,11 @@ CHARTS: dict[str, tuple[str, str, str, str, Figure]] = {
 """File name: which curves, the title, what goes across, the unit upwards, and the figure."""
 
 
-def write(path: Path, results: Sequence[Result], summary: Summary) -> None:
-    """Write the results to a file, and pictures beside it."""
+def write(path: Path, results: Sequence[Result], summary: Summary, seconds: float) -> None:
+    """Write the results to a file, and pictures beside it.
+
+    :param seconds: that the bench took.
+    """
     lines = [
         "# Results of the bench",
         "",
@@ -193,7 +197,8 @@ def write(path: Path, results: Sequence[Result], summary: Summary) -> None:
         "",
         markdown(("tool", "version"), list(summary.versions.items()), left=2),
         "",
-        f"It took {summary.seconds / 60:.1f} minutes.",
+        f"It took {seconds / 60:.1f} minutes.",
+        *([] if summary.stage.sizes.full else ["", LITTLE]),
         "",
         "## Bounds",
         "",
