@@ -187,6 +187,25 @@ async def test_a_read_that_is_cancelled_loses_nothing(blobs: S3BucketRepository,
     assert bytes(read) == value
 
 
+async def test_a_cancelled_read_of_a_short_value_loses_nothing(blobs: S3BucketRepository, proxy: Proxy) -> None:
+    value = os.urandom(3 * MIB)
+    await blobs.write_bytes("job", value)
+    async with await blobs.open("job", "rb") as reader:
+        read = await reader.read(MIB)
+        reader._drop()  # type: ignore[attr-defined]
+        proxy.inject(Fault("delay", seconds=0.3), matching=RANGE % MIB)
+        task = asyncio.create_task(reader.read(2 * MIB))
+        while not proxy.faults:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while data := await reader.read(MIB):
+            assert len(data) <= MIB
+            read += data
+    assert read == value
+
+
 async def test_a_reader_of_a_server_that_ignores_ranges_skips_what_it_has(
     blobs: S3BucketRepository, proxy: Proxy
 ) -> None:
