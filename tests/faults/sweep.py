@@ -11,14 +11,16 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from tests.faults.checker import Violation
-from tests.faults.world import WORLDS, Ended, World, Zygote, zygote
+from tests.faults.stores import Store
+from tests.faults.world import ELSEWHERE, OTHER, WORLDS, Ended, World, Zygote, zygote
 
 FULL = os.environ.get("PDT_FAULTS") == "full"
 """Whether every step is taken; `make faults` sets it."""
@@ -79,7 +81,13 @@ class Sweeper:
     """
 
     def __init__(
-        self, place: Path, kind: str, request: Any, tracer: Path, workers: int = WORKERS, sources: Path | None = None
+        self,
+        place: Path,
+        kind: str,
+        request: Any,
+        tracer: Path | None,
+        workers: int = WORKERS,
+        sources: Path | None = None,
     ) -> None:
         self.place = place
         self.kind = kind
@@ -87,19 +95,37 @@ class Sweeper:
         self.tracer = tracer
         self.workers = workers
         self.sources = sources
+        self.before: tuple[str, ...] = ()
         self._serial = iter(range(1_000_000))
         self._mutex = threading.Lock()
         self._zygotes: SimpleQueue[Zygote] = SimpleQueue()
+        self._others: SimpleQueue[Zygote] = SimpleQueue()
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
-        """A block in which commands can be run."""
-        from contextlib import ExitStack
+    def ready(self, others: tuple[str, ...] | None = None) -> Iterator[None]:
+        """A block in which commands can be run.
 
+        :param others: what runs those who run commands while another one is held; nobody does when None.
+        """
         with ExitStack() as stack:
             for _ in range(self.workers):
-                self._zygotes.put(stack.enter_context(zygote(self.tracer, self.sources)))
+                self._zygotes.put(stack.enter_context(zygote(self.tracer, self.sources, self.before)))
+                if others is not None:
+                    self._others.put(stack.enter_context(zygote(self.tracer, self.sources, others)))
             yield
+
+    @contextmanager
+    def other(self) -> Iterator[Zygote]:
+        """Who runs commands while one is held."""
+        runner = self._others.get()
+        try:
+            yield runner
+        finally:
+            self._others.put(runner)
+
+    def store(self, directory: Path) -> Store:
+        """A fresh store for a world in a directory."""
+        return WORLDS[self.kind](directory, self.request)
 
     @contextmanager
     def world(self, stage: Stage, **options: Any) -> Iterator[tuple[World, Zygote]]:
@@ -109,7 +135,7 @@ class Sweeper:
         try:
             with self._mutex:
                 directory = self.place / f"w{next(self._serial)}"
-                store = WORLDS[self.kind](directory, self.request)
+                store = self.store(directory)
             world = World.make(directory, store, sources=self.sources, **options)
             for _ in range(stage.ticks_before):
                 runner.run(world, "tick")
@@ -158,35 +184,89 @@ class Sweeper:
                 future.result()
         return result
 
-    def kill(self, stage: Stage, how: str, kinds: str = "wpn") -> Callable[[int], tuple[Ended, list[Violation] | str]]:
-        """An attempt that kills the command `before` or `after` a step."""
+    def kill(
+        self, stage: Stage, how: str, kinds: str = "wpn", *, ticks: bool = False
+    ) -> Callable[[int], tuple[Ended, list[Violation] | str]]:
+        """An attempt that kills the command `before` or `after` a step, and goes on with ticks or a run."""
 
         def attempt(point: int) -> tuple[Ended, list[Violation] | str]:
             with self.world(stage) as (world, runner):
                 ended = runner.run(world, *stage.command, trace=[kinds, how, point])
                 world.look()
-                last = world.finish(lambda: runner.run(world, "tick"))[-1]
+                last = world.finish(partial(runner.run, world), ticks=ticks)
                 return ended, complaints(world, ended, last, "killed")
 
         return attempt
 
-    def fail(self, stage: Stage, how: str, number: int, kinds: str) -> Callable[[int], tuple[Ended, list[Violation] | str]]:
+    def fail(
+        self, stage: Stage, how: str, number: int, kinds: str
+    ) -> Callable[[int], tuple[Ended, list[Violation] | str]]:
         """An attempt in which a step fails with an error number, and maybe all later ones of its kind."""
 
         def attempt(point: int) -> tuple[Ended, list[Violation] | str]:
             with self.world(stage) as (world, runner):
                 ended = runner.run(world, *stage.command, trace=[kinds, how, point, number])
                 world.look()
-                last = world.finish(lambda: runner.run(world, "tick"))[-1]
-                return ended, complaints(world, ended, last, "failed")
+                last = world.finish(partial(runner.run, world))
+                return ended, complaints(world, ended, last, "failed", excused=frozenset({"sizes", "pool"}))
+
+        return attempt
+
+    def hold(
+        self,
+        stage: Stage,
+        meanwhile: Callable[[World, Zygote], object],
+        afterwards: Callable[[World, Zygote], object] | None = None,
+        forgiven: frozenset[str] = frozenset(),
+    ) -> Callable[[int], tuple[Ended, list[Violation] | str]]:
+        """An attempt in which a command is held at a step, while something else is done.
+
+        The quota is one job at a time, so that those who are held must not have lost count either.
+
+        :param afterwards: what is done when the command has ended.
+        :param forgiven: the kinds of violations that are what `meanwhile` asks for.
+        """
+
+        def attempt(point: int) -> tuple[Ended, list[Violation] | str]:
+            with self.world(stage, cpu=1) as (world, runner), self.other() as other:
+
+                def paused() -> None:
+                    world.look()
+                    meanwhile(world, other)
+
+                ended = runner.run(world, *stage.command, trace=["wrpn", "pause", point], paused=paused)
+                if afterwards is not None:
+                    world.settle()
+                    afterwards(world, other)
+                last = world.finish(partial(runner.run, world))
+                broken = complaints(world, ended, last, "held")
+                if isinstance(broken, list):
+                    broken = [found for found in broken if found.kind not in forgiven]
+                return ended, broken
 
         return attempt
 
 
+def others_tick(world: World, other: Zygote) -> None:
+    """What others on the same machine do while one is held: they tick until nothing is left."""
+    for _ in range(4):
+        other.run(world, "-p", OTHER, "tick")
+        world.settle()
+
+
+def tick_elsewhere(world: World, other: Zygote) -> None:
+    """The same on another machine, which collects only what it launched."""
+    for _ in range(3):
+        other.run(world, "-p", ELSEWHERE, "tick")
+        world.settle()
+
+
 def complaints(world: World, ended: Ended, last: Ended, how: str, **changes: Any) -> list[Violation] | str:
     """What is wrong with a world, and with what was said in it."""
-    if "Traceback" in ended.output or "Traceback" in last.output:
-        return f"a traceback: {ended.output}{last.output}"
+    said = f"{ended.output}{last.output}"
+    # CPython's own trouble with an event loop that it could not make.
+    if ("Traceback" in said and "ignored in: <function BaseEventLoop.__del__" not in said) or "Warning: " in said:
+        return f"a traceback or a warning: {said}"
     if how == "failed" and ended.fate == "reached" and ended.code not in (0, 1, 2, 5, 75):
         return f"exit code {ended.code}: {ended.output}"
     if last.code != 0:

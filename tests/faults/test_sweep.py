@@ -26,7 +26,9 @@ def sweeper(request: Any, tmp_path: Path, tracer: Path) -> Iterator[Sweeper]:
 def test_a_kill_at_any_step_loses_nothing_and_repeats_nothing(
     sweeper: Sweeper, stage: str, how: str, record_property: Any
 ) -> None:
-    result = sweeper.sweep(sweeper.points(STAGES[stage], "wpn"), sweeper.kill(STAGES[stage], how))
+    result = sweeper.sweep(
+        sweeper.points(STAGES[stage], "wpn"), sweeper.kill(STAGES[stage], how, ticks=how == "before")
+    )
 
     print(f"kill {how}: {sweeper.kind} {stage}: {result.steps} steps, {result.points} kills")
     assert result.broken == {}

@@ -1,0 +1,94 @@
+"""A tick that is held at a step, as by SIGSTOP or a busy machine, while others tick, or a user's hands are at the data."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults.sweep import FULL, STAGES, Sweeper, others_tick, tick_elsewhere
+from tests.faults.world import OTHER_MACHINE, WORLDS, World, Zygote, needs_namespaces
+
+pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+
+
+@pytest.fixture
+def sweeper(request: Any, tmp_path: Path, tracer: Path) -> Iterator[Sweeper]:
+    """Drives worlds on files."""
+    sweeper = Sweeper(tmp_path, "files", request, tracer)
+    with sweeper.ready(others=()):
+        yield sweeper
+
+
+@pytest.mark.parametrize("stage", ["launch", "reap", "function"])
+def test_others_tick_meanwhile(sweeper: Sweeper, stage: str) -> None:
+    attempt = sweeper.hold(STAGES[stage], others_tick)
+    result = sweeper.sweep(sweeper.points(STAGES[stage], "wrpn"), attempt)
+
+    print(f"held while others tick: {stage}: {result.steps} steps, {result.points} holds")
+    assert result.broken == {}
+
+
+@pytest.mark.parametrize("stage", ["launch", "reap"])
+@pytest.mark.parametrize("kind", WORLDS)
+def test_another_machine_ticks_meanwhile(request: Any, tmp_path: Path, tracer: Path, kind: str, stage: str) -> None:
+    needs_namespaces()
+    sweeper = Sweeper(tmp_path, kind, request, tracer)
+    with sweeper.ready(others=OTHER_MACHINE):
+        points = list(sweeper.points(STAGES[stage], "wpn"))
+        attempt = sweeper.hold(STAGES[stage], tick_elsewhere, tick_elsewhere)
+        result = sweeper.sweep(points if FULL else points[:: max(1, len(points) // 8)], attempt)
+
+    print(f"held while another machine ticks: {kind} {stage}: {result.steps} steps, {result.points} holds")
+    assert result.broken == {}
+
+
+def remove_live_record(world: World, _: Zygote) -> None:
+    world.store.remove("shell.pids", "good")
+
+
+def remove_outcome(world: World, _: Zygote) -> None:
+    world.store.remove("shell.done", "good")
+    world.store.remove("sizes.done", "good")
+    world.recorded.clear()
+
+
+def remove_job_directory(world: World, _: Zygote) -> None:
+    shutil.rmtree(world.directory / "jobs" / "lab" / "shell" / "good", ignore_errors=True)
+
+
+def spoil_live_record(world: World, _: Zygote) -> None:
+    path = world.directory / "data" / "shell.pids" / "good.yaml"
+    if path.exists():
+        path.write_bytes(b"{ this is: [ no YAML")
+
+
+def remove_state(world: World, _: Zygote) -> None:
+    shutil.rmtree(world.directory / "xdg", ignore_errors=True)
+
+
+# What a user does, and what follows from that and is no fault: a job whose record or directory is removed may run again
+# or be lost, one whose lock files are removed may not have been counted.
+HANDS = {
+    "removes the live record": (remove_live_record, {"twice"}),
+    "removes the outcome": (remove_outcome, {"twice"}),
+    "removes the job's directory": (remove_job_directory, {"twice", "invented", "wrong", "early"}),
+    "spoils the live record": (spoil_live_record, {"twice", "partial"}),
+    "removes the locks": (remove_state, set[str]()),
+}
+
+
+@pytest.mark.parametrize("stage", ["launch", "reap"])
+@pytest.mark.parametrize("what", HANDS)
+def test_a_user_meddles_meanwhile(sweeper: Sweeper, what: str, stage: str) -> None:
+    hands, forgiven = HANDS[what]
+    points = list(sweeper.points(STAGES[stage], "wrpn"))
+    if not FULL:
+        points = points[:: max(1, len(points) // 6)]
+
+    result = sweeper.sweep(points, sweeper.hold(STAGES[stage], hands, forgiven=frozenset(forgiven)))
+
+    print(f"a user {what}: {stage}: {result.steps} steps, {result.points} times")
+    assert result.broken == {}
