@@ -162,7 +162,9 @@ def check(
         # The output of a job that was killed is what it wrote so far.
         broken_off = expected.killed if repository.endswith(".out") else frozenset()
         whole = {job: value for job, value in values.items() if job not in broken_off}
-        found += [Violation("partial", text) for job, value in whole.items() if (text := partial(repository, job, value))]
+        found += [
+            Violation("partial", text) for job, value in whole.items() if (text := partial(repository, job, value))
+        ]
         if repository.endswith(".pids"):
             found += [Violation("live", f"{repository} {job}") for job in values]
     found += [Violation("litter", each) for each in final.litter]

@@ -1,7 +1,7 @@
 """Something happens to a command of pdt at one of its steps, at each of them in turn; then ticks bring all to its end.
 
-A sweep goes over the steps of one stage of the pipeline's life (`STAGES`), each time in a new world. Its full form takes
-every step there is; the slice that is part of `make test` takes one of each sort, as `sort_of` has it.
+A sweep goes over the steps of one stage of the pipeline's life (`STAGES`), each time in a new world. Its full form
+takes every step there is; the slice that is part of `make test` takes some, one of a sort, as `sort_of` has it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ from typing import Any
 
 from tests.faults.checker import Violation
 from tests.faults.stores import Store
-from tests.faults.world import ELSEWHERE, OTHER, WORLDS, Ended, World, Zygote, zygote
+from tests.faults.world import ELSEWHERE, OTHER, SERVERS, WORLDS, Ended, World, Zygote, zygote
 
 FULL = os.environ.get("PDT_FAULTS") == "full"
 """Whether every step is taken; `make faults` sets it."""
 
-WORKERS = 4 if FULL else 2
+WORKERS = int(os.environ.get("PDT_FAULTS_WORKERS", "4" if FULL else "2"))
 LIMIT = 3000
 
 
@@ -78,6 +78,8 @@ class Sweeper:
     :param place: where worlds may be made.
     :param kind: of the worlds, a key of `WORLDS`.
     :param request: pytest's, for servers.
+    :param sources: the code of pdt, when it is not this tree's.
+    :param zygotes: some that are there already, and stay.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Sweeper:
         tracer: Path | None,
         workers: int = WORKERS,
         sources: Path | None = None,
+        zygotes: Sequence[Zygote] = (),
     ) -> None:
         self.place = place
         self.kind = kind
@@ -96,6 +99,7 @@ class Sweeper:
         self.workers = workers
         self.sources = sources
         self.before: tuple[str, ...] = ()
+        self._given = zygotes
         self._serial = iter(range(1_000_000))
         self._mutex = threading.Lock()
         self._zygotes: SimpleQueue[Zygote] = SimpleQueue()
@@ -107,9 +111,14 @@ class Sweeper:
 
         :param others: what runs those who run commands while another one is held; nobody does when None.
         """
+        if self.kind in SERVERS:
+            self.request.getfixturevalue(SERVERS[self.kind])
         with ExitStack() as stack:
-            for _ in range(self.workers):
-                self._zygotes.put(stack.enter_context(zygote(self.tracer, self.sources, self.before)))
+            for number in range(self.workers):
+                if number < len(self._given):
+                    self._zygotes.put(self._given[number])
+                else:
+                    self._zygotes.put(stack.enter_context(zygote(self.tracer, self.sources, self.before)))
                 if others is not None:
                     self._others.put(stack.enter_context(zygote(self.tracer, self.sources, others)))
             yield
@@ -152,14 +161,15 @@ class Sweeper:
             runner.run(world, *stage.command, trace=[kinds, "log"])
             return [line.partition(" ")[2] for line in world.steps.read_text().splitlines()]
 
-    def points(self, stage: Stage, kinds: str, every: bool | None = None) -> Iterable[int]:
-        """The steps at which to let something happen."""
-        if FULL if every is None else every:
+    def points(self, stage: Stage, kinds: str, most: int | None = None) -> Sequence[int]:
+        """The steps at which to let something happen: every one, or `most` of as many sorts as possible."""
+        if most is None:
             return range(1, LIMIT)
         found: dict[str, int] = {}
         for number, step in enumerate(self.steps_of(stage, kinds), 1):
             found[sort_of(step)] = number  # the last of its sort: by then there is more to lose
-        return sorted(found.values())
+        numbers = sorted(found.values())
+        return [numbers[len(numbers) * part // most] for part in range(most)] if most < len(numbers) else numbers
 
     def sweep(self, points: Iterable[int], attempt: Callable[[int], tuple[Ended, list[Violation] | str]]) -> Sweep:
         """Go over the points, until one is beyond the last step."""

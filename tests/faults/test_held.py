@@ -1,45 +1,36 @@
-"""A tick that is held at a step, as by SIGSTOP or a busy machine, while others tick, or a user's hands are at the data."""
+"""A tick that is held at a step, as by SIGSTOP or a busy machine, while others tick or a user meddles."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from tests.faults.sweep import FULL, STAGES, Sweeper, others_tick, tick_elsewhere
 from tests.faults.world import OTHER_MACHINE, WORLDS, World, Zygote, needs_namespaces
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 
 
-@pytest.fixture
-def sweeper(request: Any, tmp_path: Path, tracer: Path) -> Iterator[Sweeper]:
-    """Drives worlds on files."""
-    sweeper = Sweeper(tmp_path, "files", request, tracer)
+@pytest.mark.parametrize("stage", ["launch", "reap", "function"] if FULL else ["launch", "reap"])
+def test_others_tick_meanwhile(sweeper_of: Callable[[str], Sweeper], stage: str) -> None:
+    sweeper = sweeper_of("files")
     with sweeper.ready(others=()):
-        yield sweeper
-
-
-@pytest.mark.parametrize("stage", ["launch", "reap", "function"])
-def test_others_tick_meanwhile(sweeper: Sweeper, stage: str) -> None:
-    attempt = sweeper.hold(STAGES[stage], others_tick)
-    result = sweeper.sweep(sweeper.points(STAGES[stage], "wrpn"), attempt)
+        points = sweeper.points(STAGES[stage], "wrpn", None if FULL else 6)
+        result = sweeper.sweep(points, sweeper.hold(STAGES[stage], others_tick))
 
     print(f"held while others tick: {stage}: {result.steps} steps, {result.points} holds")
     assert result.broken == {}
 
 
-@pytest.mark.parametrize("stage", ["launch", "reap"])
-@pytest.mark.parametrize("kind", WORLDS)
-def test_another_machine_ticks_meanwhile(request: Any, tmp_path: Path, tracer: Path, kind: str, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["launch", "reap"] if FULL else ["launch"])
+@pytest.mark.parametrize("kind", WORLDS if FULL else ["files"])
+def test_another_machine_ticks_meanwhile(sweeper_of: Callable[[str], Sweeper], kind: str, stage: str) -> None:
     needs_namespaces()
-    sweeper = Sweeper(tmp_path, kind, request, tracer)
+    sweeper = sweeper_of(kind)
     with sweeper.ready(others=OTHER_MACHINE):
-        points = list(sweeper.points(STAGES[stage], "wpn"))
-        attempt = sweeper.hold(STAGES[stage], tick_elsewhere, tick_elsewhere)
-        result = sweeper.sweep(points if FULL else points[:: max(1, len(points) // 8)], attempt)
+        points = sweeper.points(STAGES[stage], "wrpn", None if FULL else 6)
+        result = sweeper.sweep(points, sweeper.hold(STAGES[stage], tick_elsewhere, tick_elsewhere))
 
     print(f"held while another machine ticks: {kind} {stage}: {result.steps} steps, {result.points} holds")
     assert result.broken == {}
@@ -80,15 +71,14 @@ HANDS = {
 }
 
 
-@pytest.mark.parametrize("stage", ["launch", "reap"])
+@pytest.mark.parametrize("stage", ["launch", "reap"] if FULL else ["reap"])
 @pytest.mark.parametrize("what", HANDS)
-def test_a_user_meddles_meanwhile(sweeper: Sweeper, what: str, stage: str) -> None:
+def test_a_user_meddles_meanwhile(sweeper_of: Callable[[str], Sweeper], what: str, stage: str) -> None:
     hands, forgiven = HANDS[what]
-    points = list(sweeper.points(STAGES[stage], "wrpn"))
-    if not FULL:
-        points = points[:: max(1, len(points) // 6)]
-
-    result = sweeper.sweep(points, sweeper.hold(STAGES[stage], hands, forgiven=frozenset(forgiven)))
+    sweeper = sweeper_of("files")
+    with sweeper.ready(others=()):
+        points = sweeper.points(STAGES[stage], "wrpn", None if FULL else 2)
+        result = sweeper.sweep(points, sweeper.hold(STAGES[stage], hands, forgiven=frozenset(forgiven)))
 
     print(f"a user {what}: {stage}: {result.steps} steps, {result.points} times")
     assert result.broken == {}

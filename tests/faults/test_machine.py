@@ -1,4 +1,4 @@
-"""What befalls the machine: clocks that jump, a restart, a process number that is used again, the OOM killer, SIGSTOP."""
+"""What befalls a machine: clocks that jump, a restart, a process number that is used again, the OOM killer, SIGSTOP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.faults.sweep import FULL, STAGES, Stage, Sweeper, complaints
 from tests.faults.world import JOBS, OTHER, WORLDS, Ended, World, needs_namespaces, pdt_environment
 from tests.processes import is_running, until
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 
 LOST = frozenset(JOBS)
 
@@ -54,7 +54,10 @@ def faketime() -> str:
     pytest.skip("libfaketime is not installed: 'make setup' installs it, or says why it cannot")
 
 
-@pytest.mark.parametrize("offsets", [("+0", "-1d", "+1d"), ("+30d", "-30d", "+0"), ("+0", "+400d", "-400d")])
+JUMPS = [("+0", "-1d", "+1d"), ("+30d", "-30d", "+0"), ("+0", "+400d", "-400d")]
+
+
+@pytest.mark.parametrize("offsets", JUMPS if FULL else JUMPS[:1])
 def test_clocks_jump_between_ticks(world: World, offsets: tuple[str, ...]) -> None:
     library = faketime()
     jumps = iter(offsets * 4)
@@ -117,16 +120,17 @@ class Rebooting(Sweeper):
         return attempt
 
 
-@pytest.mark.parametrize("stage", ["launch", "reap", "run"])
+@pytest.mark.parametrize("stage", ["launch", "reap", "run"] if FULL else ["launch"])
 def test_the_machine_is_restarted_at_any_step(tmp_path: Path, request: Any, tracer: Path, stage: str) -> None:
     needs_namespaces()
     sweeper = Rebooting(tmp_path, request, tracer)
     with sweeper.ready():
-        result = sweeper.sweep(sweeper.points(STAGES[stage], "wpn"), sweeper.attempt(STAGES[stage]))
+        points = sweeper.points(STAGES[stage], "wpn", None if FULL else 6)
+        result = sweeper.sweep(points, sweeper.attempt(STAGES[stage]))
 
     print(f"restart: {stage}: {result.steps} steps, {result.points} restarts")
     assert result.broken == {}
-    assert result.points > 5
+    assert result.points > 4
 
 
 def test_a_job_that_ran_when_the_machine_was_restarted_is_lost(world: World, tmp_path: Path) -> None:

@@ -280,7 +280,9 @@ class World:
     def expected(self, **changes: Any) -> Expected:
         """What this world's pipeline is to do."""
         failing = frozenset({"bad"} & set(self.jobs))
-        return Expected(PHASES, frozenset(self.jobs), **{"failing": failing, "at_once": self.cpu, "killed": self.killed, **changes})
+        return Expected(
+            PHASES, frozenset(self.jobs), **{"failing": failing, "at_once": self.cpu, "killed": self.killed, **changes}
+        )
 
     def violations(self, **changes: Any) -> list[Violation]:
         """What is wrong in the end; see `Expected` for what may be different."""
@@ -344,6 +346,9 @@ def mongo(_: Path, request: Any) -> Store:
     name = f"faults-{uuid.uuid4().hex[:12]}"
     return STORES["mongo"]({"uri": server.uri, "direct": server.uri, "database": name})
 
+
+SERVERS = {"s3": "s3_server", "mongo": "mongo_server"}
+"""The fixtures of the servers that worlds need. To be asked for in the main thread: a server ends with its thread."""
 
 WORLDS: Mapping[str, Callable[[Path, Any], Store]] = {"files": files, "s3": s3, "mongo": mongo}
 """What the sweeps go over: how to get a fresh store, from a directory and pytest's `request`."""
