@@ -6,7 +6,7 @@ BIN   := .venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate setup clean
+.PHONY: help demo test faults lint format generate setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,9 @@ demo: ## run a real pipeline over the source files of Python's standard library
 
 test: setup ## run the tests; PYTEST_ARGS='-k quota -x' is passed on to pytest
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+faults: setup ## kill, starve and deceive pdt at every step there is; takes many minutes
+	PDT_FAULTS=full $(BIN)/python -m pytest tests/faults -rP $(PYTEST_ARGS)
 
 lint: setup ## check style, format and types
 	$(BIN)/ruff check .

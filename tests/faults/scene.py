@@ -1,8 +1,8 @@
 """The pipeline that is put under fault: what `pdt` loads in a world's directory.
 
 Two jobs or more go through a script (`shell`, a process task), then a function in the process of pdt (`sizes`), then
-one in a pool of threads (`pool`). Each writes down in the history when it starts and ends, and holds a lock of the kernel
-meanwhile, so that an overlap is seen by those who overlap, whatever the clocks say.
+one in a pool of threads (`pool`). Each writes down in the history when it starts and ends, and holds a lock of the
+kernel meanwhile, so that an overlap is seen by those who overlap, whatever the clocks say.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class Sweeper:
         return [numbers[len(numbers) * part // most] for part in range(most)] if most < len(numbers) else numbers
 
     def sweep(self, points: Iterable[int], attempt: Callable[[int], tuple[Ended, list[Violation] | str]]) -> Sweep:
-        """Go over the points, until one is beyond the last step."""
+        """Go over the points, until one is beyond the last step; or, for mutants, until something is broken."""
         result = Sweep()
         over = threading.Event()
 
@@ -186,6 +186,8 @@ class Sweeper:
                     over.set()
                 else:
                     result.points += 1
+                if broken and self.sources is not None:
+                    over.set()
                 if broken:
                     result.broken[f"step {point} ({ended.fate}, exit {ended.code})"] = broken
 
@@ -227,26 +229,26 @@ class Sweeper:
         stage: Stage,
         meanwhile: Callable[[World, Zygote], object],
         afterwards: Callable[[World, Zygote], object] | None = None,
+        cpu: int = 1,
+        kinds: str = "wrpn",
         forgiven: frozenset[str] = frozenset(),
     ) -> Callable[[int], tuple[Ended, list[Violation] | str]]:
         """An attempt in which a command is held at a step, while something else is done.
 
-        The quota is one job at a time, so that those who are held must not have lost count either.
-
         :param afterwards: what is done when the command has ended.
+        :param cpu: how many jobs the quota allows at a time.
         :param forgiven: the kinds of violations that are what `meanwhile` asks for.
         """
 
         def attempt(point: int) -> tuple[Ended, list[Violation] | str]:
-            with self.world(stage, cpu=1) as (world, runner), self.other() as other:
+            with self.world(stage, cpu=cpu) as (world, runner), self.other() as other:
 
                 def paused() -> None:
                     world.look()
                     meanwhile(world, other)
 
-                ended = runner.run(world, *stage.command, trace=["wrpn", "pause", point], paused=paused)
+                ended = runner.run(world, *stage.command, trace=[kinds, "pause", point], paused=paused)
                 if afterwards is not None:
-                    world.settle()
                     afterwards(world, other)
                 last = world.finish(partial(runner.run, world))
                 broken = complaints(world, ended, last, "held")
@@ -257,18 +259,37 @@ class Sweeper:
         return attempt
 
 
+BLOCKED = -14
+"""The exit code of a command that waited for a lock of the one that is held until it was killed."""
+
+
 def others_tick(world: World, other: Zygote) -> None:
-    """What others on the same machine do while one is held: they tick until nothing is left."""
+    """What others on the same machine do while one is held: they tick until nothing is left, or they have to wait."""
     for _ in range(4):
-        other.run(world, "-p", OTHER, "tick")
+        if other.run(world, "-p", OTHER, "tick", limit=4).code == BLOCKED:
+            break
         world.settle()
+
+
+def launch_elsewhere(world: World, other: Zygote) -> None:
+    """What another machine does meanwhile: it launches jobs, which run on when the one that is held goes on."""
+    gates = [world.hold(job) for job in world.jobs]
+    world.at_end = [gate.unlink for gate in gates]
+    tick_elsewhere(world, other)
 
 
 def tick_elsewhere(world: World, other: Zygote) -> None:
-    """The same on another machine, which collects only what it launched."""
-    for _ in range(3):
-        other.run(world, "-p", ELSEWHERE, "tick")
+    """One tick on another machine, which has locks of its own."""
+    other.run(world, "-p", ELSEWHERE, "tick", XDG_STATE_HOME=str(world.directory / "xdg-elsewhere"))
+
+
+def collect_elsewhere(world: World, other: Zygote) -> None:
+    """Let the jobs come to their ends; the other machine collects those that it launched."""
+    for end in world.at_end:
+        end()
+    for _ in range(2):
         world.settle()
+        tick_elsewhere(world, other)
 
 
 def complaints(world: World, ended: Ended, last: Ended, how: str, **changes: Any) -> list[Violation] | str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.sweep import FULL, STAGES, Sweep, Sweeper, others_tick, tick_elsewhere
+from tests.faults.sweep import FULL, STAGES, Sweep, Sweeper, collect_elsewhere, launch_elsewhere, others_tick
 from tests.faults.world import OTHER_MACHINE, needs_namespaces
 from tests.processes import ROOT
 
@@ -48,19 +48,16 @@ def killing(stage: str) -> Callable[[Sweeper], Sweep]:
 def holding(stage: str) -> Callable[[Sweeper], Sweep]:
     def catch(sweeper: Sweeper) -> Sweep:
         with sweeper.ready(others=()):
-            return sweeper.sweep(sweeper.points(STAGES[stage], "wrpn", 40), sweeper.hold(STAGES[stage], others_tick))
+            return sweeper.sweep(sweeper.points(STAGES[stage], "wrpn", 14), sweeper.hold(STAGES[stage], others_tick))
 
     return catch
 
 
-def elsewhere(stage: str) -> Callable[[Sweeper], Sweep]:
-    def catch(sweeper: Sweeper) -> Sweep:
-        needs_namespaces()
-        with sweeper.ready(others=OTHER_MACHINE):
-            attempt = sweeper.hold(STAGES[stage], tick_elsewhere, tick_elsewhere)
-            return sweeper.sweep(sweeper.points(STAGES[stage], "wrpn", 40), attempt)
-
-    return catch
+def elsewhere(sweeper: Sweeper) -> Sweep:
+    needs_namespaces()
+    with sweeper.ready(others=OTHER_MACHINE):
+        attempt = sweeper.hold(STAGES["launch"], launch_elsewhere, collect_elsewhere, cpu=10, kinds="wpn")
+        return sweeper.sweep(reversed(sweeper.points(STAGES["launch"], "wpn", 40)), attempt)
 
 
 WRITE_IN_PLACE = """\
@@ -84,7 +81,7 @@ MUTANTS = [
         r"    if os\.path\.lexists\(target\):\n        return False\n"
         r"(?P<rest>(?:.*\n)*?.*)os\.link\(temporary, target, follow_symlinks=False\)",
         r"\g<rest>os.rename(temporary, target)",
-        elsewhere("launch"),
+        elsewhere,
         only_full=False,
     ),
     Mutant(

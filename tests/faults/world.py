@@ -78,17 +78,25 @@ class Zygote:
         return found
 
     def run(
-        self, world: World, *arguments: str, trace: list[object] | None = None, paused: Callable[[], None] | None = None
+        self,
+        world: World,
+        *arguments: str,
+        trace: list[object] | None = None,
+        paused: Callable[[], None] | None = None,
+        limit: int = 0,
+        **environ: str,
     ) -> Ended:
         """Run `pdt ARGUMENTS` in a world.
 
         :param trace: KINDS, ACTION, STEP and so on of the tracer.
         :param paused: what to do while the command is held at the step.
+        :param limit: seconds after which it is killed, by SIGALRM; none when 0.
         """
         request: dict[str, Any] = {
             "arguments": arguments,
             "directory": str(world.directory),
-            "environ": world.environ,
+            "environ": {**world.environ, **environ},
+            "limit": limit,
             "output": str(notes_of(world.directory) / f"said.{uuid.uuid4().hex[:8]}"),
         }
         if trace is not None:
@@ -122,6 +130,7 @@ class World:
     """See above.
 
     :ivar jobs: what was given to the pipeline.
+    :ivar at_end: what has to be done before the jobs come to their ends.
     :ivar killed: the jobs whose script or runner somebody ends, so that they fail and leave what they wrote so far.
     :ivar sources: the code of pdt, when it is not this tree's.
     """
@@ -135,6 +144,7 @@ class World:
     seen: set[str] = field(default_factory=set)
     recorded: dict[tuple[str, str], int] = field(default_factory=dict)
     killed: frozenset[str] = frozenset()
+    at_end: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def make(cls, directory: Path, store: Store, jobs: tuple[str, ...] = JOBS, **options: Any) -> Self:
@@ -261,7 +271,7 @@ class World:
     def final(self) -> Final:
         """All that the checker wants to know."""
         litter = [str(path) for path in self.directory.glob("jobs*/lab/*/*") if path.name != ".lock"]
-        litter += [str(path) for path in (self.directory / "xdg").rglob(".pdt-*")]
+        litter += [str(path) for path in self.directory.glob("xdg*/**/.pdt-*")]
         return Final(
             {name: self.store.visible(name) for name in REPOSITORIES},
             litter=self.store.litter() + litter,
@@ -294,7 +304,7 @@ class World:
         :param pdt: runs `pdt` with the arguments that it is given.
         """
         if not ticks:
-            pdt("run", "--no-progress", "--timeout", "60")
+            pdt("run", "--no-progress", "--timeout", "30")
             self.look()
         while ticks and patience:
             patience -= 1

@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -53,6 +54,7 @@ def child(request: dict[str, Any], ready: int, gate: int) -> NoReturn:
         os.close(ready)
         os.read(gate, 1)
         os.close(gate)
+        signal.alarm(request.get("limit", 0))
         from pdtcli.cli.app import execute
 
         code = execute(sys.argv[1:])
