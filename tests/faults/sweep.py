@@ -137,8 +137,8 @@ class Sweeper:
         return WORLDS[self.kind](directory, self.request)
 
     @contextmanager
-    def world(self, stage: Stage, **options: Any) -> Iterator[tuple[World, Zygote]]:
-        """A world that has come to a stage, and who runs its commands."""
+    def world(self, stage: Stage, settle: bool = True, **options: Any) -> Iterator[tuple[World, Zygote]]:
+        """A world that has come to a stage, and who runs its commands; unless `settle`, its scripts may still run."""
         runner = self._zygotes.get()
         world: World | None = None
         try:
@@ -148,7 +148,8 @@ class Sweeper:
             world = World.make(directory, store, sources=self.sources, **options)
             for _ in range(stage.ticks_before):
                 runner.run(world, "tick")
-                world.settle()
+                if settle:
+                    world.settle()
             yield world, runner
         finally:
             self._zygotes.put(runner)

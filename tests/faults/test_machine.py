@@ -311,3 +311,25 @@ def test_a_job_is_killed(world: World, who: str) -> None:
     assert record.get("signal", record.get("reason")) == ("SIGKILL" if who == "script" else "lost")
     assert last.code == 0
     assert world.violations() == []
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["with its script", "alone"])
+def test_the_runner_is_killed_at_any_moment(sweeper_of: Callable[[str], Sweeper], whole: bool) -> None:
+    sweeper = sweeper_of("files")
+
+    def attempt(point: int) -> tuple[Ended, list[Violation] | str]:
+        with sweeper.world(STAGES["reap"], settle=False) as (world, runner):
+            world.killed = LOST
+            time.sleep(point / 2000)  # by the half of a millisecond later each time
+            for job in JOBS:
+                with suppress(ProcessLookupError):
+                    (os.killpg if whole else os.kill)(world.record("shell.pids", job)["pid"], signal.SIGKILL)
+            world.look()
+            last = world.finish(partial(runner.run, world), ticks=not point % 2)
+            return Ended(0, "", fate="reached"), complaints(world, last, last, "killed")
+
+    with sweeper.ready():
+        result = sweeper.sweep(range(0, 100 if FULL else 24, 1 if FULL else 6), attempt)
+
+    print(f"runner killed: {result.points} times")
+    assert result.broken == {}
