@@ -80,9 +80,7 @@ class Proxy:
 
     # ---- what tests say
 
-    def inject(
-        self, fault: Fault, *, times: int = 1, skip: int = 0, matching: bytes = b"", http: bool = True
-    ) -> None:
+    def inject(self, fault: Fault, *, times: int = 1, skip: int = 0, matching: bytes = b"", http: bool = True) -> None:
         """Let `fault` befall the next requests.
 
         :param times: how many.
