@@ -61,10 +61,11 @@ def text_of(job: str, given: bytes) -> bytes:
     return b"begin %s\n%send %s\n" % (job.encode(), given, job.encode())
 
 
-def pipeline_of(directory: Path, jobs: str = "jobs") -> Pipeline:
+def pipeline_of(directory: Path, jobs: str = "jobs", first: str | None = None) -> Pipeline:
     """The pipeline of the world in a directory, as its `world.json` describes it.
 
     :param jobs: where this machine has the directories of jobs.
+    :param first: the job that starts before all others; those in the order of their names when None.
     """
     described: dict[str, Any] = json.loads((directory / "world.json").read_text())
     store = STORES[described["store"]](described["settings"])
@@ -110,7 +111,7 @@ def pipeline_of(directory: Path, jobs: str = "jobs") -> Pipeline:
         with turn(directory, "pool", job) as end:
             end(job.encode())
 
-    return Pipeline([shell, sizes, pool], session)
+    return Pipeline([shell, sizes, pool], session, priority=lambda _, job: job == first)
 
 
 _serial = itertools.count()

@@ -156,18 +156,18 @@ class Sweeper:
             if world is not None:
                 world.discard()
 
-    def steps_of(self, stage: Stage, kinds: str) -> list[str]:
-        """The steps of a stage when nothing happens."""
-        with self.world(stage) as (world, runner):
+    def steps_of(self, stage: Stage, kinds: str, cpu: int = 10) -> list[str]:
+        """The steps of a stage when nothing happens, under a quota of so many jobs at a time."""
+        with self.world(stage, cpu=cpu) as (world, runner):
             runner.run(world, *stage.command, trace=[kinds, "log"])
             return [line.partition(" ")[2] for line in world.steps.read_text().splitlines()]
 
-    def points(self, stage: Stage, kinds: str, most: int | None = None) -> Sequence[int]:
+    def points(self, stage: Stage, kinds: str, most: int | None = None, cpu: int = 10) -> Sequence[int]:
         """The steps at which to let something happen: every one, or `most` of as many sorts as possible."""
         if most is None:
             return range(1, LIMIT)
         found: dict[str, int] = {}
-        for number, step in enumerate(self.steps_of(stage, kinds), 1):
+        for number, step in enumerate(self.steps_of(stage, kinds, cpu), 1):
             found[sort_of(step)] = number  # the last of its sort: by then there is more to lose
         numbers = sorted(found.values())
         return [numbers[len(numbers) * part // most] for part in range(most)] if most < len(numbers) else numbers
@@ -272,10 +272,25 @@ def others_tick(world: World, other: Zygote) -> None:
         world.settle()
 
 
+def launch_too(world: World, other: Zygote) -> None:
+    """What others on the same machine do while one is held: they launch what fits, which runs on."""
+    _hold_scripts(world)
+    other.run(world, "-p", OTHER, "tick", limit=4)
+
+
+def let_go(world: World, _: Zygote) -> None:
+    """Let the jobs come to their ends."""
+    for end in world.at_end:
+        end()
+
+
+def _hold_scripts(world: World) -> None:
+    world.at_end = [world.hold(job).unlink for job in world.jobs]
+
+
 def launch_elsewhere(world: World, other: Zygote) -> None:
     """What another machine does meanwhile: it launches jobs, which run on when the one that is held goes on."""
-    gates = [world.hold(job) for job in world.jobs]
-    world.at_end = [gate.unlink for gate in gates]
+    _hold_scripts(world)
     tick_elsewhere(world, other)
 
 
@@ -286,8 +301,7 @@ def tick_elsewhere(world: World, other: Zygote) -> None:
 
 def collect_elsewhere(world: World, other: Zygote) -> None:
     """Let the jobs come to their ends; the other machine collects those that it launched."""
-    for end in world.at_end:
-        end()
+    let_go(world, other)
     for _ in range(2):
         world.settle()
         tick_elsewhere(world, other)

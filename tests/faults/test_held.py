@@ -6,7 +6,16 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from tests.faults.sweep import FULL, STAGES, Sweeper, collect_elsewhere, launch_elsewhere, others_tick
+from tests.faults.sweep import (
+    FULL,
+    STAGES,
+    Sweeper,
+    collect_elsewhere,
+    launch_elsewhere,
+    launch_too,
+    let_go,
+    others_tick,
+)
 from tests.faults.world import OTHER_MACHINE, WORLDS, World, Zygote, needs_namespaces
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 300)
@@ -16,10 +25,20 @@ pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 def test_others_tick_meanwhile(sweeper_of: Callable[[str], Sweeper], stage: str) -> None:
     sweeper = sweeper_of("files")
     with sweeper.ready(others=()):
-        points = sweeper.points(STAGES[stage], "wrpn", None if FULL else 6)
+        points = sweeper.points(STAGES[stage], "wrpn", None if FULL else 6, cpu=1)
         result = sweeper.sweep(points, sweeper.hold(STAGES[stage], others_tick))
 
     print(f"held while others tick: {stage}: {result.steps} steps, {result.points} holds")
+    assert result.broken == {}
+
+
+def test_others_launch_meanwhile(sweeper_of: Callable[[str], Sweeper]) -> None:
+    sweeper = sweeper_of("files")
+    with sweeper.ready(others=()):
+        points = sweeper.points(STAGES["launch"], "wpn", None if FULL else 6, cpu=1)
+        result = sweeper.sweep(points, sweeper.hold(STAGES["launch"], launch_too, let_go, kinds="wpn"))
+
+    print(f"held while others launch: {result.steps} steps, {result.points} holds")
     assert result.broken == {}
 
 
@@ -77,7 +96,7 @@ def test_a_user_meddles_meanwhile(sweeper_of: Callable[[str], Sweeper], what: st
     hands, forgiven = HANDS[what]
     sweeper = sweeper_of("files")
     with sweeper.ready(others=()):
-        points = sweeper.points(STAGES[stage], "wrpn", None if FULL else 2)
+        points = sweeper.points(STAGES[stage], "wrpn", None if FULL else 2, cpu=1)
         result = sweeper.sweep(points, sweeper.hold(STAGES[stage], hands, forgiven=frozenset(forgiven)))
 
     print(f"a user {what}: {stage}: {result.steps} steps, {result.points} times")

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.sweep import FULL, STAGES, Sweep, Sweeper, collect_elsewhere, launch_elsewhere, others_tick
+from tests.faults.sweep import (
+    FULL,
+    STAGES,
+    Sweep,
+    Sweeper,
+    collect_elsewhere,
+    launch_elsewhere,
+    launch_too,
+    let_go,
+    others_tick,
+)
 from tests.faults.world import OTHER_MACHINE, needs_namespaces
 from tests.processes import ROOT
 
@@ -48,9 +58,16 @@ def killing(stage: str) -> Callable[[Sweeper], Sweep]:
 def holding(stage: str) -> Callable[[Sweeper], Sweep]:
     def catch(sweeper: Sweeper) -> Sweep:
         with sweeper.ready(others=()):
-            return sweeper.sweep(sweeper.points(STAGES[stage], "wrpn", 14), sweeper.hold(STAGES[stage], others_tick))
+            points = sweeper.points(STAGES[stage], "wpn", 40, cpu=1)
+            return sweeper.sweep(points, sweeper.hold(STAGES[stage], others_tick, kinds="wpn"))
 
     return catch
+
+
+def crowding(sweeper: Sweeper) -> Sweep:
+    with sweeper.ready(others=()):
+        points = sweeper.points(STAGES["launch"], "wpn", 40, cpu=1)
+        return sweeper.sweep(points, sweeper.hold(STAGES["launch"], launch_too, let_go, kinds="wpn"))
 
 
 def elsewhere(sweeper: Sweeper) -> Sweep:
@@ -96,14 +113,14 @@ MUTANTS = [
         "manager/local.py",
         r"with lock\.holding\(job\) as got:\n            yield got",
         "yield True",
-        holding("reap"),
+        holding("launch"),
     ),
     Mutant(
         "the lock of a quota is not taken",
         "quota.py",
         r"if lock is None:(?=\n            yield)",
         "if True:",
-        holding("launch"),
+        crowding,
     ),
     Mutant(
         "the lock of a function is not taken",

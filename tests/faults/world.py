@@ -32,7 +32,7 @@ REPOSITORIES = (
 )  # fmt: skip
 JOBS = ("good", "bad")
 OTHER = "other.py"
-"""The same pipeline by another name, of which another tick may go on at the same time."""
+"""The same pipeline by another name, of which another tick may go on at the same time; it starts with another job."""
 
 ELSEWHERE = "elsewhere.py"
 """The same pipeline on another machine, which has the data and the jobs' history, but not the jobs' directories."""
@@ -161,7 +161,7 @@ class World:
             "pipeline = pipeline_of(Path(__file__).parent)\n"
         )
         text = (directory / "pipeline.py").read_text()
-        (directory / OTHER).write_text(text)
+        (directory / OTHER).write_text(text.replace(".parent)", f".parent, first={jobs[0]!r})"))
         (directory / ELSEWHERE).write_text(text.replace(".parent)", ".parent, 'jobs-elsewhere')"))
         world = cls(directory, store, jobs, cpu, options, sources)
         world.give(*jobs)
