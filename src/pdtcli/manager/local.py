@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .. import atomic, host
 from .. import job as job_ids
-from ..errors import JobNotFound
+from ..errors import JobNotFound, PdtError
 from ..paths import absolute
 from ..repository.files import FileReader, FileWriter, current_umask
 from ..state import LockFile, secure_directory, state_home
@@ -66,6 +66,8 @@ class LocalLinuxManager(ProcessManager):
         return f"<{type(self).__name__} {self.basedir}>"
 
     async def validate(self, task: str) -> None:
+        if not host.sees_itself():
+            raise PdtError("/proc is that of another PID namespace: mount it anew, as unshare --mount-proc does")
         directory = self.basedir / task
         if directory.exists():  # else nothing ran yet, and looking must not leave traces
             secure_directory(directory)
