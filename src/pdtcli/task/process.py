@@ -40,6 +40,12 @@ LOCK_PATIENCE = 5.0
 
 LOCK_POLL = 0.02
 
+CLAIM_TRIES = 3
+"""So often a claim is made that another host's makes one too many."""
+
+CLAIM_PAUSE = 0.1
+"""Seconds at most between two of these, by chance, so that hosts that clash do not clash again."""
+
 
 class _StderrIsStdout:
     """The type of `STDOUT`."""
@@ -186,7 +192,7 @@ class ProcessTask(Task):
         with self.manager.locked(self.name, job) as got:
             if not got:
                 return Start.TAKEN
-            record = LiveRecord(self.manager.host, self.manager.boot_id, forced=force)
+            record = LiveRecord.on(self.manager, forced=force)
             claim = await self._claim(job, record)
             if claim is not Start.STARTED:
                 return claim
@@ -214,17 +220,26 @@ class ProcessTask(Task):
         return Start.STARTED
 
     async def _claim(self, job: str, record: LiveRecord) -> Start:
-        async with self.resource_manager.admission():
-            window = self.window.total_seconds()
-            if await self.resource_manager.reserve(self.job_resources, window=window) is not None:
-                return Start.LIMITED
-            claimed = False
-            try:
-                claimed = await self.pids.claim(job, record.value())
-            finally:
-                if not claimed:
-                    await self.resource_manager.relinquish(self.job_resources, launched=False)
-        return Start.STARTED if claimed else Start.TAKEN
+        """Claim a job within the quota."""
+        for _ in range(CLAIM_TRIES):
+            async with self.resource_manager.admission():
+                window = self.window.total_seconds()
+                if await self.resource_manager.reserve(self.job_resources, window=window) is not None:
+                    return Start.LIMITED
+                kept = claimed = False
+                try:
+                    claimed = await self.pids.claim(job, record.value())
+                    kept = claimed and not await self.resource_manager.overdrawn()
+                    if claimed and not kept:
+                        await self.pids.delete(job)
+                finally:
+                    if not kept:
+                        await self.resource_manager.relinquish(self.job_resources, launched=False)
+            if kept or not claimed:
+                return Start.STARTED if kept else Start.TAKEN
+            # Another host claimed at the same moment, and may have given its claim back as well.
+            await asyncio.sleep(os.urandom(1)[0] / 255 * CLAIM_PAUSE)
+        return Start.LIMITED
 
     async def _complete(self, job: str, record: LiveRecord) -> None:
         try:
@@ -245,7 +260,7 @@ class ProcessTask(Task):
 
     async def update(self) -> bool:
         records = await LiveRecord.read_all(self.pids, self.manager.host)
-        ours = {job: record for job, record in records.items() if record.is_of(self.manager)}
+        ours = {job: record for job, record in records.items() if await self._is_ours(job, record)}
         self._elsewhere = len(records) - len(ours)
         directories = {job: record.directory(self.name, job) for job, record in ours.items()}
         found = await self.manager.inspect_many(
@@ -278,7 +293,10 @@ class ProcessTask(Task):
         if not await self.pids.contains(job):
             return None
         record = await LiveRecord.read(self.pids, job, self.manager.host)
-        return record if record.is_of(self.manager) else None
+        return record if await self._is_ours(job, record) else None
+
+    async def _is_ours(self, job: str, record: LiveRecord) -> bool:
+        return record.is_of(self.manager) or await record.has_moved_to(self.manager, self.name, job)
 
     async def _settle(self, job: str) -> None:
         """Bring a live record of this host up to date with what became of its process."""
@@ -380,13 +398,16 @@ class ProcessTask(Task):
 
     async def give_up(self, job: str, host: str) -> bool:
         """Record a live job of a host that will not come back as lost; whether there was one."""
-        if host == self.manager.host:
-            return await self.stop(job, "cancelled")
         if not await self.pids.contains(job):
             return False
         record = await LiveRecord.read(self.pids, job, self.manager.host)
         if record.host != host:
             return False
+        if await self._is_ours(job, record):
+            return await self.stop(job, "cancelled")
+        if record.process is not None and host == self.manager.host and not record.is_stale(self.manager):
+            # Of this host, but in another state directory: whoever it is that cannot collect it, it must not run on.
+            await self.manager.kill_session(record.process, grace=self.grace.total_seconds())
         outcome = process_record(None, record.start_time, now(), record.attempt, host=host, reason="lost")
         await self.record(job, outcome, forced=record.forced)
         await self._settler.drop(job)
