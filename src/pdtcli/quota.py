@@ -211,9 +211,9 @@ class ResourceManager:
     async def overdrawn(self) -> bool:
         """Whether more is in use than the quota allows, counted anew; for who has just claimed a job.
 
-        The lock of `admission` ends at this machine. But of several hosts that claim at the same time the last one finds
-        all other claims here, so that the limit holds if each gives its claim back that finds too many, and starts
-        nothing before it has looked.
+        The lock of `admission` ends at this machine. But of several hosts that claim at the same time the last one
+        finds all other claims here, so that the limit holds if each gives its claim back that finds too many, and
+        starts nothing before it has looked.
         """
         if self._shared_lock() is None:
             return False  # nobody else has live records under this quota

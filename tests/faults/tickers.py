@@ -218,7 +218,6 @@ def tick(spec: str) -> int:
             sys.argv = ["pdt", "-p", spec, "tick"]
             try:
                 entry()
-                code = 0
             except SystemExit as leaving:
                 code = leaving.code if isinstance(leaving.code, int) else 1
         finally:
