@@ -15,7 +15,7 @@ from pdtcli import open_pipeline
 
 FULL = os.environ.get("PDT_FAULTS") == "full"
 PATIENCE = 1200 if FULL else 100
-QUOTA = 4
+QUOTA = 8 if FULL else 4
 
 pytestmark = pytest.mark.timeout(PATIENCE + 100)
 

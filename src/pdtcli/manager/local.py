@@ -11,6 +11,7 @@ import asyncio
 import os
 import shlex
 import signal
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from .. import job as job_ids
 from ..errors import JobNotFound, PdtError
 from ..paths import absolute
 from ..repository.files import FileReader, FileWriter, current_umask
-from ..state import LockFile, secure_directory, state_home
+from ..state import LockFile, secure_below, state_home
 from ..stream import ReadStream, WriteStream
 from .base import Attempt, JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
 
@@ -55,7 +56,11 @@ class LocalLinuxManager(ProcessManager):
     def __init__(self, app: str, local_path: str | os.PathLike[str] | None = None) -> None:
         job_ids.check(app)
         self.app = app
-        self.basedir: Path = (state_home() if local_path is None else absolute(local_path)) / app
+        home = state_home() if local_path is None else absolute(local_path)
+        self.basedir: Path = home / app
+        # What is the user's, and the names of what is ours below it.
+        self._root = home.parent if local_path is None else home
+        self._below = self.basedir.relative_to(self._root).parts
         self.host = host.hostname()
         self.boot_id = host.boot_id()
         self._locks: dict[str, LockFile] = {}
@@ -70,7 +75,7 @@ class LocalLinuxManager(ProcessManager):
             raise PdtError("/proc is that of another PID namespace: mount it anew, as unshare --mount-proc does")
         directory = self.basedir / task
         if directory.exists():  # else nothing ran yet, and looking must not leave traces
-            secure_directory(directory)
+            secure_below(self._root, *self._below, task)
             atomic.sweep(directory, [name for name in os.listdir(directory) if name.startswith(atomic.PREFIX)])
 
     def _path(self, directory: JobDirectory) -> str:
@@ -80,7 +85,7 @@ class LocalLinuxManager(ProcessManager):
     def locked(self, task: str, job: str) -> Iterator[bool]:
         lock = self._locks.get(task)
         if lock is None:
-            lock = self._locks[task] = LockFile(secure_directory(self.basedir / task) / ".lock")
+            lock = self._locks[task] = LockFile(secure_below(self._root, *self._below, task) / ".lock")
         with lock.holding(job) as got:
             yield got
 
@@ -89,11 +94,11 @@ class LocalLinuxManager(ProcessManager):
     async def prepare(self, directory: JobDirectory, launch: Launch) -> None:
         path = self._path(directory)
         try:
-            os.mkdir(path, 0o700)
+            _make_directory(path)
         except FileExistsError:
             await self.discard(directory)
-            os.mkdir(path, 0o700)
-        os.mkdir(f"{path}/cwd", 0o700)
+            _make_directory(path)
+        _make_directory(f"{path}/cwd")
         _write(f"{path}/token", f"{directory.token}\n".encode(), 0o600)
         if launch.environ:
             lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in launch.environ.items())
@@ -101,7 +106,7 @@ class LocalLinuxManager(ProcessManager):
         _write(f"{path}/exe", launch.script, 0o700)
 
     async def open_input(self, directory: JobDirectory) -> WriteStream:
-        return FileWriter(Path(self._path(directory), "stdin"))
+        return FileWriter(Path(self._path(directory), "stdin"), mode=0o600)
 
     async def spawn(self, directory: JobDirectory, launch: Launch) -> Process:
         path = self._path(directory)
@@ -174,9 +179,7 @@ class LocalLinuxManager(ProcessManager):
 
     async def forestall(self, directory: JobDirectory) -> bool:
         try:
-            os.close(
-                os.open(f"{self._path(directory)}/run", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            )
+            _write(f"{self._path(directory)}/run", b"", 0o600)
         except FileExistsError:
             return False
         return True
@@ -194,6 +197,13 @@ class LocalLinuxManager(ProcessManager):
 
     async def discard(self, directory: JobDirectory) -> None:
         path = self._path(directory)
+        try:
+            planted = not stat.S_ISDIR(os.lstat(path).st_mode)
+        except FileNotFoundError:
+            return
+        if planted:  # a link, and what it leads to is not ours to remove
+            os.unlink(path)
+            return
         # The usual directory holds these and an empty cwd; a general walk costs several times as much.
         for name in ("exe", "stdout", "stderr", "stdin", "env", "token", "run"):
             with suppress(FileNotFoundError, IsADirectoryError):
@@ -295,9 +305,17 @@ class LocalLinuxManager(ProcessManager):
         return stop
 
 
+def _make_directory(path: str) -> None:
+    os.mkdir(path, 0o700)
+    if current_umask() & 0o700:  # which would shut us out ourselves
+        os.chmod(path, 0o700)
+
+
 def _write(path: str, data: bytes, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
+        if current_umask() & 0o700:
+            os.fchmod(fd, mode)
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
@@ -308,7 +326,7 @@ def _write(path: str, data: bytes, mode: int) -> None:
 def _read(path: str) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return b""
     try:
         return os.read(fd, 4096)

@@ -25,9 +25,9 @@ trap : HUP INT TERM QUIT
 
 if [ -f env ]; then . ./env; fi
 cd ./cwd # with the dot, since CDPATH may be set
-umask "$mask"
+# The outputs are made private; the umask of whoever launched the job is for the script alone.
 case $errors in
--) "$directory/exe" <"$input" >"$output" 2>&1 3>&- ;;
-*) "$directory/exe" <"$input" >"$output" 2>"$errors" 3>&- ;;
+-) (umask "$mask" && exec "$directory/exe") <"$input" >"$output" 2>&1 3>&- ;;
+*) (umask "$mask" && exec "$directory/exe") <"$input" >"$output" 2>"$errors" 3>&- ;;
 esac
 echo "$?" >&3
