@@ -34,6 +34,10 @@ POLL = 0.05
 """Seconds between two looks at a process that cannot be watched, or is being killed."""
 
 _NULL = "/dev/null"
+
+_children: set[int] = set()
+"""Runners that this process started and has not waited for; whichever manager did that may be long closed."""
+
 # What Python ignores or a caller may have changed; a script starts as from a login shell.
 _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXFSZ, signal.SIGCHLD]
 
@@ -64,7 +68,6 @@ class LocalLinuxManager(ProcessManager):
         self.host = host.hostname()
         self.boot_id = host.boot_id()
         self._locks: dict[str, LockFile] = {}
-        self._children: set[int] = set()
         self._polls: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -131,7 +134,7 @@ class LocalLinuxManager(ProcessManager):
             setsigmask=[],
             setsigdef=_DEFAULT_SIGNALS,
         )
-        self._children.add(pid)
+        _children.add(pid)
         # A child of ours: even if it has ended already, its pid is not anybody else's before it is waited for.
         return Process(pid, host.process_start(pid) or 0)
 
@@ -147,6 +150,8 @@ class LocalLinuxManager(ProcessManager):
         return self._look(path, token, hint)
 
     async def inspect_many(self, attempts: Mapping[JobDirectory, Process | None]) -> dict[JobDirectory, Attempt]:
+        for pid in list(_children):
+            self._reap_child(pid)
         return {directory: await self.inspect(directory, hint) for directory, hint in attempts.items()}
 
     def _look(self, path: str, token: str, hint: Process | None) -> Attempt:
@@ -255,11 +260,11 @@ class LocalLinuxManager(ProcessManager):
         return host.session_members(process.pid)
 
     def _reap_child(self, pid: int) -> None:
-        if pid in self._children:
+        if pid in _children:
             with suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     return
-            self._children.discard(pid)
+            _children.discard(pid)
 
     def watch(self, process: Process, ended: Callable[[], None]) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
@@ -267,7 +272,7 @@ class LocalLinuxManager(ProcessManager):
             fd = os.pidfd_open(process.pid)
         except OSError:  # gone already, or too many open files
             return self._watch_by_polling(process, ended)
-        if process.pid not in self._children and not host.is_alive(process.pid, process.start):
+        if process.pid not in _children and not host.is_alive(process.pid, process.start):
             os.close(fd)  # the pid is another process's, or the process is a zombie that somebody else reaps
             return self._watch_by_polling(process, ended)
 
