@@ -151,7 +151,7 @@ values = st.recursive(scalars | st.binary(), lambda inner: st.lists(inner) | st.
 
 
 @given(value=values)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_whatever_is_taken_survives_its_document(value: Any) -> None:
     import bson
 

@@ -41,19 +41,19 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(values)
 def test_what_goes_in_comes_out(value: Any) -> None:
     assert load(dump(value)) == value
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values)
 def test_any_other_safe_reader_understands_it(value: Any) -> None:
     assert yaml.safe_load(dump(value)) == value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60) | st.text("ab:-[]{}&*!|>'\"%@#,?\n \t0=~<", max_size=40))
 def test_anything_is_a_value_or_is_refused_in_a_sentence(text: bytes | str) -> None:
     with contextlib.suppress(InvalidValue):
