@@ -14,7 +14,10 @@ from tests.servers.s3 import S3Server
 from pdtcli import open_pipeline
 
 FULL = os.environ.get("PDT_FAULTS") == "full"
-PATIENCE = 1200 if FULL else 100
+PATIENCE = 3600 if FULL else 100
+ALL = int(os.environ.get("PDT_FAULTS_JOBS", "2000"))
+"""How many jobs there are in the full run."""
+
 QUOTA = 8 if FULL else 4
 
 pytestmark = pytest.mark.timeout(PATIENCE + 100)
@@ -57,14 +60,14 @@ def work(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_on_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work(Field(tmp_path, 2000 if FULL else 60, QUOTA), monkeypatch)
+    work(Field(tmp_path, ALL if FULL else 60, QUOTA), monkeypatch)
 
 
 def test_on_s3(tmp_path: Path, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"STORE": "s3", "BUCKET": s3_bucket, **s3_server.environ}
-    work(Field(tmp_path, 2000 if FULL else 12, QUOTA, environ), monkeypatch)
+    work(Field(tmp_path, ALL if FULL else 12, QUOTA, environ), monkeypatch)
 
 
 def test_on_mongo(tmp_path: Path, mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"STORE": "mongo", "MONGO_URI": mongo_server.uri, "DATABASE": f"tickers-{tmp_path.name}"}
-    work(Field(tmp_path, 2000 if FULL else 24, QUOTA, environ), monkeypatch)
+    work(Field(tmp_path, ALL if FULL else 24, QUOTA, environ), monkeypatch)

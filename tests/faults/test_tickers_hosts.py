@@ -105,6 +105,21 @@ class TestAContainerWithTheNameOfThisHost:
             until(lambda: ask(there) and not lab.keys("shell.pids"))
         assert lab.record("shell.done", "a")["return_code"] == 0
 
+    def test_that_will_not_come_back_is_given_up_by_hand(self, lab: Lab) -> None:
+        lab.give("a")
+        here = waiting(lab)
+        with container(lab, TICK) as there:
+            ask(there)
+            until(lab.path("pid").exists)
+        host = lab.record("shell.pids", "a")["host"]
+        assert here.tick().idle
+
+        assert here.task("shell").cancel(None, host=host) == ["a"]
+
+        record = lab.record("shell.failed", "a")
+        assert (record["reason"], record["host"]) == ("lost", host)
+        assert lab.keys("shell.pids") == set()
+
     def test_keeps_what_it_is_writing(self, lab: Lab) -> None:
         lab.path("output").mkdir()
         with container(lab, WRITE) as there:

@@ -142,7 +142,6 @@ def test_it_is_set_algebra(kind: str, request: pytest.FixtureRequest, tmp_path: 
         @settings(
             max_examples=EXAMPLES[kind] * (10 if FULL else 1),
             derandomize=not FULL,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         )

@@ -19,7 +19,7 @@ from pdtcli.quota import parse_quantity
 from pdtcli.repository.yaml import load
 
 FULL = os.environ.get("PDT_FAULTS") == "full"
-fuzz = settings(max_examples=5000 if FULL else 150, derandomize=not FULL, deadline=None, database=None)
+fuzz = settings(max_examples=5000 if FULL else 150, derandomize=not FULL, database=None)
 
 VALUES = [
     "",

@@ -18,7 +18,6 @@ FULL = os.environ.get("PDT_FAULTS") == "full"
 model = settings(
     max_examples=2000 if FULL else 120,
     derandomize=not FULL,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

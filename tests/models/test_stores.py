@@ -40,7 +40,6 @@ def test_it_is_a_dictionary(kind: str, request: pytest.FixtureRequest, tmp_path:
         @settings(
             max_examples=EXAMPLES[kind] * (10 if FULL else 1),
             derandomize=not FULL,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         )
