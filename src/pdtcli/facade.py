@@ -257,12 +257,14 @@ class PipelineHandle:
             raise UsageError(f"{source} and {target} are the same repository")
         return self.call(work)
 
-    def tick(self, *, observer: Observer | None = None, wait: float | None = None) -> Report:
+    def tick(self, *, observer: Observer | None = None, wait: float | None = None, fsync: bool = False) -> Report:
         """One cycle: collect what has ended, start what is ready.
 
+        :param fsync: as for `Pipeline`.
         :param wait: seconds to wait for another tick of this pipeline on this machine to end.
         :raises LockHeld: when it does not end by then.
         """
+        self.pipeline.fsync = self.pipeline.fsync or fsync
         with self._tick_lock(wait), self._observed(observer):
             return self.call(lambda: interruptible(self.pipeline.tick, self.pipeline.stop))
 
@@ -280,6 +282,7 @@ class PipelineHandle:
         timeout: float | None = None,
         cancel: bool = False,
         observer: Observer | None = None,
+        fsync: bool = False,
     ) -> Report:
         """Cycles until nothing is left to do.
 
@@ -290,8 +293,10 @@ class PipelineHandle:
         :param launch_once: start only what is ready at first.
         :param timeout: seconds after which to give up.
         :param cancel: whether the first signal also stops the live jobs.
+        :param fsync: as for `Pipeline`.
         :raises TimeoutError: after `timeout`.
         """
+        self.pipeline.fsync = self.pipeline.fsync or fsync
         with self._observed(observer):
             return self.call(
                 lambda: interruptible(

@@ -24,6 +24,11 @@ app = options.group("The whole pipeline.")
 
 SHOWN_FAILURES = 20
 
+Fsync = Annotated[
+    bool,
+    typer.Option("--fsync", help="Wait for the disk with every record and output, against a loss of power."),
+]
+
 
 @command(
     app,
@@ -39,6 +44,7 @@ def tick(
         float | None,
         typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long for another tick that is at work."),
     ] = None,
+    fsync: Fsync = False,
     dry_run: DryRun = False,
 ) -> int:
     """One cycle: collect the jobs that have ended, then start those that are ready, within the quotas.
@@ -50,7 +56,7 @@ def tick(
         return _plan(cli)
     from .events import EventLog, both
 
-    report = cli.open().tick(observer=both(EventLog(), _announce(cli)), wait=wait)
+    report = cli.open().tick(observer=both(EventLog(), _announce(cli)), wait=wait, fsync=fsync)
     if cli.out.structured:
         cli.out.data(report)
     # What failed in an earlier tick was told by that one.
@@ -77,6 +83,7 @@ def run(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="On Ctrl-C, cancel the live jobs instead of leaving them to run on.")
     ] = False,
+    fsync: Fsync = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No live display.")] = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -97,7 +104,12 @@ def run(
     try:
         with shown:
             report = pipeline.run(
-                forever=forever, launch_once=launch_once, timeout=timeout, cancel=cancel, observer=both(*watchers)
+                forever=forever,
+                launch_once=launch_once,
+                timeout=timeout,
+                cancel=cancel,
+                observer=both(*watchers),
+                fsync=fsync,
             )
     except TimeoutError as error:
         raise PdtError(f"not all was done within {timeout:g} s; 'pdt run' goes on from here") from error

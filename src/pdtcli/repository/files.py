@@ -14,15 +14,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from .. import atomic
 from .. import job as job_ids
 from ..errors import JobNotFound, PdtError
 from ..offload import FEW, SMALL, offload
 from ..paths import absolute
-from ..stream import ReadStream, WriteStream
+from ..stream import Reader, ReadStream, Writer, WriteStream
 from .base import BlobRepository, Repository, job_getter
 
 __all__ = ("DirectoryRepository", "FileReader", "FileRepository", "FileRepositoryBase", "FileWriter", "current_umask")
@@ -41,7 +40,7 @@ def current_umask() -> int:
         return 0o022
 
 
-class FileReader:
+class FileReader(Reader):
     """A `ReadStream` over a file that is open already."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -58,23 +57,16 @@ class FileReader:
     async def close(self) -> None:
         self._file.close()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-class FileWriter:
-    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed.
+class FileWriter(Writer):
+    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed; see `atomic.publish`.
 
     :param mode: of the file, whatever the umask; by default the umask decides.
     """
 
-    def __init__(self, path: Path, *, mode: int | None = None) -> None:
+    def __init__(self, path: Path, durable: bool = False, *, mode: int | None = None) -> None:
         self._path = path
+        self._durable = durable
         self._temporary = path.parent / atomic.temporary_name()
         with atomic.writing(path):
             self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
@@ -104,7 +96,7 @@ class FileWriter:
             try:
                 with atomic.writing(self._path):
                     file.close()
-                    os.rename(self._temporary, self._path)
+                    await offload(self._durable, atomic.publish, self._temporary, self._path, self._durable)
             except BaseException:
                 self._temporary.unlink(missing_ok=True)
                 raise
@@ -114,14 +106,6 @@ class FileWriter:
         if file is not None:
             file.close()
             self._temporary.unlink(missing_ok=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
 
     def __del__(self) -> None:
         # A writer that was opened and never entered leaves nothing behind either.
@@ -295,7 +279,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
             raise JobNotFound(f"{self} does not hold {job}") from None
 
     async def open_writer(self, job: str, /) -> WriteStream:
-        return FileWriter(self.fullpath(job))
+        return FileWriter(self.fullpath(job), self.durable)
 
     @job_getter
     async def local_file(self, job: str, /) -> str | None:
@@ -313,7 +297,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
                 raise JobNotFound(f"{path} is not there") from None
             if not atomic.is_being_written(path):
                 try:
-                    os.rename(path, target)
+                    await offload(self.durable, atomic.publish, path, target, self.durable)
                     return
                 except OSError:
                     pass  # another file system, most likely; if not, the copy fails with the same reason
@@ -374,7 +358,7 @@ class DirectoryRepository(FileRepositoryBase):
         try:
             yield temporary
             with atomic.writing(target):
-                await asyncio.to_thread(atomic.replace_tree, target, temporary)
+                await asyncio.to_thread(atomic.replace_tree, target, temporary, self.durable)
         except BaseException:
             await asyncio.to_thread(atomic.remove_tree, temporary)
             raise
