@@ -27,6 +27,7 @@ from ..repository.base import BlobRepository, MetadataRepository, Repository
 from ..stream import ReadStream
 from ..template import locate, read_template
 from .base import Start, Task
+from .claim import claim
 from .live import LiveRecord
 from .prepare import prepare
 from .settle import Settler
@@ -39,12 +40,6 @@ LOCK_PATIENCE = 5.0
 """Seconds to wait for the lock of a job that is to be stopped."""
 
 LOCK_POLL = 0.02
-
-CLAIM_TRIES = 3
-"""So often a claim is made that another host's makes one too many."""
-
-CLAIM_PAUSE = 0.1
-"""Seconds at most between two of these, by chance, so that hosts that clash do not clash again."""
 
 
 class _StderrIsStdout:
@@ -195,9 +190,9 @@ class ProcessTask(Task):
             if not got:
                 return Start.TAKEN
             record = LiveRecord.on(self.manager, forced=force)
-            claim = await self._claim(job, record)
-            if claim is not Start.STARTED:
-                return claim
+            claimed = await claim(self, job, record)
+            if claimed is not Start.STARTED:
+                return claimed
             directory = record.directory(self.name, job)
             try:
                 adopted = await self._settler.adopt(job, directory)
@@ -220,28 +215,6 @@ class ProcessTask(Task):
         else:
             self._watch(job, record)
         return Start.STARTED
-
-    async def _claim(self, job: str, record: LiveRecord) -> Start:
-        """Claim a job within the quota."""
-        for _ in range(CLAIM_TRIES):
-            async with self.resource_manager.admission():
-                window = self.window.total_seconds()
-                if await self.resource_manager.reserve(self.job_resources, window=window) is not None:
-                    return Start.LIMITED
-                kept = claimed = False
-                try:
-                    claimed = await self.pids.claim(job, record.value())
-                    kept = claimed and not await self.resource_manager.overdrawn()
-                    if claimed and not kept:
-                        await self.pids.delete(job)
-                finally:
-                    if not kept:
-                        await self.resource_manager.relinquish(self.job_resources, launched=False)
-            if kept or not claimed:
-                return Start.STARTED if kept else Start.TAKEN
-            # Another host claimed at the same moment, and may have given its claim back as well.
-            await asyncio.sleep(os.urandom(1)[0] / 255 * CLAIM_PAUSE)
-        return Start.LIMITED
 
     async def _complete(self, job: str, record: LiveRecord) -> None:
         try:
