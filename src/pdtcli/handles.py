@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from . import explain
 from . import job as job_ids
 from .errors import JobNotFound, NotReady, Unsupported
+from .lazy import lazy
 from .offload import SMALL
 from .report import Counts, Observer, Report, State, Verdict
 from .repository.base import BlobRepository, MetadataRepository, Repository, can_do
@@ -20,7 +20,11 @@ from .task.base import Start, Task
 from .task.process import ProcessTask
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .facade import PipelineHandle
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("RepositoryHandle", "TaskHandle")
 

@@ -7,7 +7,6 @@ times are in clock ticks since boot, as field 22 of /proc/PID/stat gives them (p
 from __future__ import annotations
 
 import os
-import socket
 from functools import lru_cache
 
 __all__ = ("boot_id", "has_no_handler", "hostname", "is_alive", "process_start", "session_members")
@@ -15,7 +14,7 @@ __all__ = ("boot_id", "has_no_handler", "hostname", "is_alive", "process_start",
 
 def hostname() -> str:
     """The name of this machine."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 @lru_cache(maxsize=1)

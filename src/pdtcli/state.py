@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 import struct
@@ -64,6 +63,8 @@ def secure_directory(path: Path) -> Path:
 
 
 def _offset(key: str) -> int:
+    import hashlib  # with all of OpenSSL, which not every command needs
+
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - _OFFSET_BITS)
 
@@ -156,5 +157,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 def lock_file(purpose: str, identity: str) -> LockFile:
     """The lock file of this user for a purpose (`tick`, `quota`, …) and what is to be locked, by any stable string."""
+    import hashlib
+
     digest = hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
     return LockFile(secure_directory(state_home() / "locks") / f"{purpose}-{digest}")

@@ -69,6 +69,7 @@ def test_the_program_itself_needs_typer_only(pdt: Pdt, arguments: list[str]) -> 
         "pdtcli.cli.options",
         "pdtcli.cli.root",
         "pdtcli.errors",
+        "pdtcli.record",
     }
     assert foreign(modules) - {"typer", "click", "typing_extensions", "annotated_doc", "shellingham"} == set()
     assert not modules & HEAVY

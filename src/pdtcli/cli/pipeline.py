@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,10 @@ def tick(
         float | None,
         typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long for another tick that is at work."),
     ] = None,
+    no_memory: Annotated[
+        bool,
+        typer.Option("--no-memory", help="Look at everything, also where nothing has changed since the last tick."),
+    ] = False,
     dry_run: DryRun = False,
 ) -> int:
     """One cycle: collect the jobs that have ended, then start those that are ready, within the quotas.
@@ -50,7 +55,8 @@ def tick(
         return _plan(cli)
     from .events import EventLog, both
 
-    report = cli.open().tick(observer=both(EventLog(), _announce(cli)), wait=wait)
+    memory = not (no_memory or os.environ.get("PDT_NO_MEMORY"))
+    report = cli.open().tick(observer=both(EventLog(), _announce(cli)), wait=wait, memory=memory)
     if cli.out.structured:
         cli.out.data(report)
     # What failed in an earlier tick was told by that one.

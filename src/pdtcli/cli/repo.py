@@ -46,7 +46,7 @@ def ls(
     &, ^ and |, and parentheses group. Without an expression, list the repositories.
     """
     if expression:
-        cli.out.names(cli.open().select(" ".join(expression)))
+        cli.out.names(cli.open().listing(" ".join(expression)))
     else:
         from . import views
 

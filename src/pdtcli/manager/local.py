@@ -7,7 +7,6 @@ of what a job may have piled up in its directory is offloaded. How an attempt pr
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import signal
@@ -15,17 +14,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import atomic, host
 from .. import job as job_ids
 from ..errors import JobNotFound
+from ..lazy import lazy
 from ..paths import absolute
 from ..repository.files import FileReader, FileWriter, current_umask
 from ..state import LockFile, secure_directory, state_home
 from ..stream import ReadStream, WriteStream
 from .base import Attempt, JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("LocalLinuxManager",)
 
@@ -39,6 +44,8 @@ _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 @lru_cache(maxsize=1)
 def _runner() -> str:
+    from importlib.resources import files  # which imports more than all the rest of this
+
     return files("pdtcli.manager").joinpath("runner.sh").read_text(encoding="utf-8")
 
 

@@ -140,8 +140,8 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
     :param dir: the directory; see `FileRepositoryBase`.
     """
 
-    def __init__(self, dir: Any, extension: str = ".yaml", case_insensitive: bool = False) -> None:
-        super().__init__(dir, extension=extension, case_insensitive=case_insensitive)
+    def __init__(self, dir: Any, extension: str = ".yaml", case_insensitive: bool = False, *, shard: int = 0) -> None:
+        super().__init__(dir, extension=extension, case_insensitive=case_insensitive, shard=shard)
 
     def _load_many(self, jobs: Collection[str]) -> dict[str, Any]:
         found = {}
