@@ -110,7 +110,7 @@ PLAIN = """
     pipeline = Pipeline([task], session)
 """
 # What no pipeline over plain directories needs to find out that there is nothing to do.
-LIBRARIES = {"boto3", "botocore", "docker", "fsspec", "httpx", "jinja2", "psutil", "pydantic"} | {"pymongo", "rich", "yaml"}
+LIBRARIES = {
     "boto3",
     "botocore",
     "docker",
