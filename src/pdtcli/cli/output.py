@@ -28,7 +28,7 @@ _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r", "\\": r"\\"}
 # A rich table of more rows than this takes seconds to lay out.
 _TABLE_LIMIT = 2000
 _CHUNK = 10_000
-_SORTED = 50_000
+_SORTED = 10_000
 
 
 class Column(Record):

@@ -10,6 +10,7 @@ from typing import IO, Self
 
 from .. import atomic
 from ..offload import SMALL, offload
+from ..pump import copy
 
 __all__ = ("FileReader", "FileWriter", "current_umask")
 
@@ -69,6 +70,13 @@ class FileWriter:
             await self.abort()  # whoever goes on in spite of it must not store half a value
             raise
         return len(data)
+
+    def take(self, source: int) -> int | None:
+        """Write all that is left in a file descriptor; None when the kernel cannot do that (`pdtcli.pump`)."""
+        if self._file is None:
+            raise ValueError("write to a closed stream")
+        with atomic.writing(self._path):
+            return copy(source, self._file.fileno())
 
     @staticmethod
     def _write_all(file: IO[bytes], data: bytes) -> None:
