@@ -1,11 +1,18 @@
-"""What every test stands on: a state directory of its own, so that no test meets another's locks."""
+"""What every test stands on: a state directory of its own, so that no test meets another's locks; steady properties."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tests.lab import Lab
+
+# A verdict must not depend on how busy the machine is, nor on which examples this run happened to draw.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 pytest_plugins = ["tests.servers.fixtures"]
 

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -53,8 +54,8 @@ def test_all_of_it_arrives(data: Callable[[int], Path], tmp_path: Path, way: str
 
         writer = threading.Thread(target=feed)
         writer.start()
-        with os.fdopen(ends[0], "rb", buffering=0) as source, target.open("wb") as out:
-            assert copy(source.fileno(), out.fileno()) == size
+        with os.fdopen(ends[0], "rb", buffering=0) as raw, target.open("wb") as out:
+            assert copy(raw.fileno(), out.fileno()) == size
         writer.join()
     assert target.read_bytes() == path.read_bytes()
 
@@ -93,7 +94,7 @@ def test_nothing_goes_past_a_file_object_that_does_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["wb", "ab"])
-def test_cat_adds_to_what_was_written(tmp_path: Path, mode: str) -> None:
+def test_cat_adds_to_what_was_written(tmp_path: Path, mode: Literal["wb", "ab"]) -> None:
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "emma").write_bytes(b"Emma Woodhouse")
     repository = FileRepository(tmp_path / "books")

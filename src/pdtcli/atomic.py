@@ -2,6 +2,9 @@
 
 A value is made under a hidden temporary name beside its place and then renamed. The temporary name tells which process
 makes it, so that what a killed one left behind is known for litter, and swept, by whoever next lists the directory.
+
+That holds against a kill. Against a loss of power it takes `durable`: the data is on the disk before the name is, and
+the name before anything else is done that builds on it.
 """
 
 from __future__ import annotations
@@ -24,10 +27,12 @@ __all__ = (
     "PREFIX",
     "create",
     "is_being_written",
+    "publish",
     "remove_tree",
     "replace",
     "replace_tree",
     "sweep",
+    "sync",
     "temporary_name",
     "writing",
 )
@@ -91,6 +96,37 @@ def writing(target: str | os.PathLike[str]) -> Iterator[None]:
         raise BackendError(f"{os.fspath(target)} cannot be written: {error.strerror or sentence(error)}") from error
 
 
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until the disk has what was written to a file, or to all the files in a directory and those below it."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False):
+                    sync(entry)
+    _sync_one(path)
+
+
+def _sync_one(path: str | os.PathLike[str]) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def publish(temporary: str | os.PathLike[str], path: str | os.PathLike[str], durable: bool = False) -> None:
+    """Give what is complete under one name its own, in place of what is there.
+
+    :param durable: whether to return only when the disk has the data and the name.
+    """
+    if not durable:
+        os.rename(temporary, path)
+        return
+    sync(temporary)
+    os.rename(temporary, path)
+    _sync_one(os.path.dirname(os.fspath(path)))
+
+
 def _write_temporary(directory: str, data: bytes, mode: int) -> str:
     path = os.path.join(directory, temporary_name())
     try:
@@ -114,16 +150,17 @@ def _unlink_quietly(path: str) -> None:
         pass
 
 
-def replace(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> None:
+def replace(path: str | os.PathLike[str], data: bytes, mode: int = 0o666, durable: bool = False) -> None:
     """Make `data` the content of the file `path`, in one step for whoever looks.
 
+    :param durable: see `publish`.
     :raises BackendError: when it cannot be written.
     """
     target = os.fspath(path)
     with writing(target):
         temporary = _write_temporary(os.path.dirname(target), data, mode)
         try:
-            os.rename(temporary, target)
+            publish(temporary, target, durable)
         except BaseException:
             _unlink_quietly(temporary)
             raise
@@ -181,16 +218,18 @@ def remove_tree(path: Path) -> None:
     _discard(doomed)
 
 
-def replace_tree(path: Path, complete: Path) -> None:
+def replace_tree(path: Path, complete: Path, durable: bool = False) -> None:
     """Make the directory `complete` the directory `path`, in place of one that is there.
 
     A kill in the middle leaves the old one, the new one or none.
+
+    :param durable: see `publish`.
     """
     aside: list[Path] = []
     try:
         while True:
             try:
-                os.rename(complete, path)
+                publish(complete, path, durable)
                 return
             except OSError as error:
                 full = error.errno in (errno.ENOTEMPTY, errno.EEXIST)

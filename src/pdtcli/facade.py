@@ -274,9 +274,12 @@ class PipelineHandle:
             raise UsageError(f"{source} and {target} are the same repository")
         return self.call(work)
 
-    def tick(self, *, observer: Observer | None = None, wait: float | None = None, memory: bool = True) -> Report:
+    def tick(
+        self, *, observer: Observer | None = None, wait: float | None = None, memory: bool = True, fsync: bool = False
+    ) -> Report:
         """One cycle: collect what has ended, start what is ready.
 
+        :param fsync: as for `Pipeline`.
         :param wait: seconds to wait for another tick of this pipeline on this machine to end.
         :param memory: whether to take the last tick's word for it that there is nothing to do, where it is known that
             nothing has changed since (`pdtcli.memory`).
@@ -284,6 +287,7 @@ class PipelineHandle:
         """
         from .memory import Memory
 
+        self.pipeline.fsync = self.pipeline.fsync or fsync
         with self._tick_lock(wait), self._observed(observer):
             remembered = Memory(self.pipeline.tasks.values() if memory else (), self._identity if memory else "")
             if (report := remembered.recall()) is not None:
@@ -302,6 +306,7 @@ class PipelineHandle:
         timeout: float | None = None,
         cancel: bool = False,
         observer: Observer | None = None,
+        fsync: bool = False,
     ) -> Report:
         """Cycles until nothing is left to do.
 
@@ -312,10 +317,12 @@ class PipelineHandle:
         :param launch_once: start only what is ready at first.
         :param timeout: seconds after which to give up.
         :param cancel: whether the first signal also stops the live jobs.
+        :param fsync: as for `Pipeline`.
         :raises TimeoutError: after `timeout`.
         """
         from .portal import interruptible
 
+        self.pipeline.fsync = self.pipeline.fsync or fsync
         with self._observed(observer):
             return self.call(
                 lambda: interruptible(

@@ -36,6 +36,9 @@ class Pipeline:
     :param resources: quotas, for those that no task tells of by itself.
     :param priority: takes the names of a task and a job and gives a number. No job starts while one with a larger
         number could.
+    :param fsync: whether what is recorded, and what jobs and functions store in files of this machine, is on the disk
+        before the next step is taken, so that a loss of power loses nothing either. It costs a few waits for the disk a
+        job.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class Pipeline:
         session: Session | None = None,
         resources: Iterable[ResourceManager] = (),
         priority: Priority | None = None,
+        *,
+        fsync: bool = False,
     ) -> None:
         self.tasks: dict[str, Task] = {}
         for task in tasks:
@@ -57,6 +62,7 @@ class Pipeline:
         ]
         self.resources: list[ResourceManager] = list(dict.fromkeys(found))
         self.priority = priority
+        self.fsync = fsync
         self.observer: Observer | None = None
         self._opened = False
         self._engine: Engine | None = None
@@ -77,6 +83,7 @@ class Pipeline:
         await self.session.open()
         try:
             for repository in self.repositories():
+                repository.durable = repository.durable or self.fsync
                 await repository.validate()
             for task in self.tasks.values():
                 await task.validate()

@@ -193,6 +193,16 @@ class ResourceManager:
         """What is in use now, by the label of who uses it."""
         return {client.label: await client.load() for client in self._clients}
 
+    def is_full_for(self, request: Resources) -> bool:
+        """Whether `request` did not fit when last counted, less what was given back here since.
+
+        Spares whoever starts jobs until none fits the last count of all live records, which would tell the same. What
+        other processes gave back since is found with the next count: after `flush`, or with the next job that fits.
+        """
+        if self._used is None or self.quota.launches is not None or self.unlimited:
+            return False
+        return (self._used + request).excess(self.quota) is not None
+
     async def reserve(self, request: Resources, *, window: float = WINDOW) -> ResourceType | None:
         """Take `request` and return None, or take nothing and return the kind that would exceed its limit.
 
@@ -202,10 +212,10 @@ class ResourceManager:
             return None
         async with self._exclusive_here():
             target = await self._count_live() + request
-            launched = replace(
-                target, launches=max(target.launches or 0, self._launches.count + (request.launches or 0))
-            )
-            if (excess := launched.excess(self.quota)) is None:
+            launches = 0
+            if self.quota.launches is not None:
+                launches = max(target.launches or 0, self._launches.count + (request.launches or 0))
+            if (excess := Resources(target.cpu, target.mem, launches).excess(self.quota)) is None:
                 self._used = target
                 if self.quota.launches is not None:
                     self._launches.add(window)

@@ -21,11 +21,14 @@ T = TypeVar("T")
 
 
 class _Resource(Generic[T]):
-    """What stands in for a resource: call it for the live object. Picklable only where its session is."""
+    """What stands in for a resource: call it for the live object. Picklable only where its session is.
+
+    :ivar manager: the function that was registered; it may tell what the object will be before there is one.
+    """
 
     def __init__(self, session: Session, manager: Callable[[], AsyncIterator[T]]) -> None:
         self._session = session
-        self._manager = manager
+        self.manager = manager
         self.__name__ = getattr(manager, "__name__", repr(manager))
         self.__doc__ = manager.__doc__
 
@@ -41,7 +44,7 @@ class _Resource(Generic[T]):
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[T]:
-        generator = cast("AsyncGenerator[T, None]", self._manager())
+        generator = cast("AsyncGenerator[T, None]", self.manager())
         try:
             value = await anext(generator)
         except StopAsyncIteration:

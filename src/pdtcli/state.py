@@ -13,9 +13,9 @@ import os
 import stat
 import struct
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 
 from .errors import PdtError
 
@@ -118,15 +118,9 @@ class LockFile:
             self._held.discard(offset)
             self._fcntl(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, offset)
 
-    @contextmanager
-    def holding(self, key: str) -> Iterator[bool]:
+    def holding(self, key: str) -> AbstractContextManager[bool]:
         """A block that runs with `key` locked, or is told False when somebody else holds it."""
-        got = self.acquire(key)
-        try:
-            yield got
-        finally:
-            if got:
-                self.release(key)
+        return _Holding(self, key)
 
     def close(self) -> None:
         """Release everything."""
@@ -141,6 +135,26 @@ class LockFile:
     def __reduce__(self) -> tuple[type[LockFile], tuple[Path]]:
         # In another process it is the same file, and holds nothing yet.
         return (LockFile, (self.path,))
+
+
+class _Holding:
+    """The context manager of `LockFile.holding`; each launch and each job that is collected takes one."""
+
+    __slots__ = ("_file", "_got", "_key")
+
+    def __init__(self, file: LockFile, key: str) -> None:
+        self._file = file
+        self._key = key
+
+    def __enter__(self) -> bool:
+        self._got = self._file.acquire(self._key)
+        return self._got
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._got:
+            self._file.release(self._key)
 
 
 _lock_files: weakref.WeakSet[LockFile] = weakref.WeakSet()

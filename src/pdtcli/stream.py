@@ -8,12 +8,24 @@ characters.
 from __future__ import annotations
 
 import codecs
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Protocol, Self
 
-__all__ = ("CHUNK", "MemoryReader", "ReadStream", "TextReader", "TextWriter", "WriteStream", "copy_stream")
+__all__ = (
+    "CHUNK",
+    "MemoryReader",
+    "MemoryWriter",
+    "ReadStream",
+    "Reader",
+    "TextReader",
+    "TextWriter",
+    "WriteStream",
+    "Writer",
+    "copy_stream",
+)
 
 CHUNK = 1024 * 1024
 """Bytes moved at a time: large enough that a thread hop per chunk does not show, small enough to hold a few."""
@@ -54,7 +66,42 @@ class WriteStream(Protocol):
     ) -> None: ...
 
 
-class MemoryReader:
+class Reader:
+    """A base for a `ReadStream`: a block that uses it closes it, however it ends."""
+
+    async def close(self) -> None:
+        """Release the stream; may be called twice."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Writer(ABC):
+    """A base for a `WriteStream`: a block that uses it keeps the value if it ends well, and drops it otherwise."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Make what was written the value; may be called twice."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Drop what was written; the value that was there before, or none, stays."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await (self.close() if error is None else self.abort())
+
+
+class MemoryReader(Reader):
     """A `ReadStream` over bytes that are in memory already."""
 
     def __init__(self, data: bytes) -> None:
@@ -67,16 +114,30 @@ class MemoryReader:
         self._at += len(piece)
         return piece
 
+
+class MemoryWriter(Writer):
+    """A `WriteStream` into memory; what becomes of the bytes at the end is `_store`'s to say."""
+
+    def __init__(self) -> None:
+        self._buffer: bytearray | None = bytearray()
+
+    @abstractmethod
+    async def _store(self, value: bytes) -> None:
+        """Make `value` the value."""
+
+    async def write(self, data: bytes, /) -> int:
+        if self._buffer is None:
+            raise ValueError("write to a closed stream")
+        self._buffer += data
+        return len(data)
+
     async def close(self) -> None:
-        pass
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            await self._store(bytes(buffer))
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+    async def abort(self) -> None:
+        self._buffer = None
 
 
 class TextReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ("TemplateError", "locate", "read_template", "render")
 
 PATH_LIMIT = 4096
+
+# What jinja2 acts upon; it also rewrites the ends of lines that are not Unix's.
+_DELIMITER = re.compile(r"\{[{%#]|\r")
 
 
 class TemplateError(PdtError):
@@ -105,6 +109,15 @@ async def render(text: str, variables: Mapping[str, Any | Callable[[], Any]]) ->
     :param variables: by name, a value, an awaitable, or a `Lazy` that makes either when the template uses the name.
     :raises TemplateError: for a syntax error, an undefined name or an error inside an expression.
     """
+    try:
+        return await _fill_in(text, variables) if _DELIMITER.search(text) is not None else text
+    finally:
+        for value in variables.values():
+            if inspect.iscoroutine(value):
+                value.close()  # one that nobody came to need
+
+
+async def _fill_in(text: str, variables: Mapping[str, Any | Callable[[], Any]]) -> str:
     import jinja2
 
     try:
@@ -120,10 +133,6 @@ async def render(text: str, variables: Mapping[str, Any | Callable[[], Any]]) ->
         raise  # a repository's, with a sentence of its own
     except Exception as error:
         raise TemplateError(f"the template cannot be filled in: {sentence(error)}") from error
-    finally:
-        for value in variables.values():
-            if inspect.iscoroutine(value):
-                value.close()  # one that nobody came to need
 
 
 async def _value(variable: Any) -> Any:

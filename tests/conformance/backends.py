@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.images import fresh_name, manifest, registry_client
+from tests.conformance.images import fresh_name, layout, manifest, registry_client
 from tests.servers.mongo import fresh_database
 
 from pdtcli import (
@@ -61,8 +61,13 @@ def record(number: int) -> dict[str, int]:
     return {"number": number}
 
 
-BLOBS = ("memory", "files", "s3", "swift", "gridfs", "registry", "fsspec-local", "fsspec-memory")
+BLOBS = ("memory", "files", "s3", "swift", "gridfs", "registry", "layout", "fsspec-local", "fsspec-memory")
+IMAGES = ("registry", "layout")
+"""Those of the above that take no bytes but manifests."""
+
 METADATA = ("values", "yaml", "yaml-s3", "mongo")
+HERE = ("memory", "files", "layout", "fsspec-local", "fsspec-memory", "values", "yaml")
+"""Those that need no server."""
 
 
 @asynccontextmanager
@@ -81,6 +86,7 @@ async def opened(kind: str, request: pytest.FixtureRequest, path: Path) -> Async
         "files": lambda: Backend(lambda name: FileRepository(directory(name), ".txt"), text),
         "s3": lambda: Backend(lambda name: S3BucketRepository(*s3("s3"), f"{name}/", ".txt"), text),
         "swift": lambda: Backend(lambda name: S3BucketRepository(*s3("swift"), f"{name}/", ".txt"), text),
+        "layout": lambda: Backend(lambda name: layout(directory(name)), manifest),
         "fsspec-local": lambda: Backend(lambda name: FsspecRepository(directory(name).as_uri()), text),
         "fsspec-memory": lambda: Backend(lambda name: FsspecRepository(f"memory://{uuid.uuid4().hex}"), text),
         "values": lambda: Backend(lambda name: InProcessMetadataRepository(), record),

@@ -9,10 +9,12 @@ import urllib.error
 import urllib.request
 import uuid
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 from tests.servers.registry import RegistryServer
 
+from pdtcli import ImageLayoutRepository
 from pdtcli.registry.client import Registry
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -44,6 +46,14 @@ def manifest(number: int) -> bytes:
     described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(CONFIG), "size": len(CONFIG)}
     parts = {"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": []}
     return json.dumps({**parts, "annotations": {"number": "x" * number}}).encode()
+
+
+def layout(path: Path) -> ImageLayoutRepository:
+    """An empty layout, which has the part that manifests name."""
+    blobs = path / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    (blobs / digest(CONFIG).partition(":")[2]).write_bytes(CONFIG)
+    return ImageLayoutRepository(path)
 
 
 def fresh_name(server: RegistryServer) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.backends import BLOBS, METADATA, Backend, Mirror, opened
+from tests.conformance.backends import BLOBS, HERE, IMAGES, METADATA, Backend, Mirror, opened
+from tests.conformance.images import manifest
 
 from pdtcli import (
     AggregateAndRepository,
@@ -22,7 +23,7 @@ from pdtcli.repository.combine import SucceededRepository
 from pdtcli.testing import BlobRepositorySuite, MetadataRepositorySuite, RepositorySuite
 
 EVERYWHERE = tuple(kind for kind in (*BLOBS, *METADATA) if kind != "swift")  # the same class as s3, and slower
-SOME = ("files", "s3", "mongo")
+SOME = (*HERE, "s3", "mongo")  # what is asked one by one is slow over a network, and no different
 
 
 def stores(*kinds: str) -> Any:
@@ -164,7 +165,7 @@ class TestSucceeded(Over, RepositorySuite):
 class TestRelatedBlobs(Over, BlobRepositorySuite):
     large = 9 * 1024 * 1024
 
-    backend = stores("memory", "files", "s3")
+    backend = stores("memory", "files", "fsspec-local", "fsspec-memory", "s3")
 
     @pytest.fixture
     async def repository(self, backend: Backend) -> RelatedItemRepository:
@@ -174,13 +175,28 @@ class TestRelatedBlobs(Over, BlobRepositorySuite):
     check = BlobRepositorySuite.check
 
 
-class TestRelatedMetadata(Over, MetadataRepositorySuite):
-    resolution = timedelta(milliseconds=1)
-    backend = stores("yaml", "mongo")
+class TestRelatedImages(TestRelatedBlobs):
+    any_bytes = False
+    backend = stores(*IMAGES)
 
+    def value(self, number: int) -> bytes:
+        return manifest(number)
+
+
+class RelatedMetadata(Over, MetadataRepositorySuite):
     @pytest.fixture
     async def repository(self, backend: Backend) -> RelatedItemRepository:
         return RelatedItemRepository(self.base, Mirror(self.base), allow_deletes=True)
 
     put = MetadataRepositorySuite.put
     check = MetadataRepositorySuite.check
+
+
+class TestRelatedValues(RelatedMetadata):
+    any_value = True
+    backend = stores("values")
+
+
+class TestRelatedMetadata(RelatedMetadata):
+    resolution = timedelta(milliseconds=1)
+    backend = stores("yaml", "mongo")

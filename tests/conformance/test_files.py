@@ -10,6 +10,7 @@ import pytest
 from pdtcli import DirectoryRepository, FileRepository, YamlMetadataFileRepository
 from pdtcli.repository import yaml
 from pdtcli.testing import BlobRepositorySuite, MetadataRepositorySuite, RepositorySuite
+from pdtcli.testing.blobs import pieces
 
 EXTENSIONS = ["", ".txt", ".tar.gz", "-x"]
 
@@ -64,6 +65,15 @@ class TestDirectories(RepositorySuite):
 
     async def check(self, repository: DirectoryRepository, job: str, number: int) -> None:
         assert (repository.fullpath(job) / "value").read_text() == str(number)
+
+    async def test_a_directory_of_large_files_is_there_as_a_whole(self, repository: DirectoryRepository) -> None:
+        async with await repository.create("job") as path:
+            for name in ("one", "two"):
+                with open(path / name, "wb") as file:
+                    for piece in pieces(100 * 1024 * 1024):
+                        file.write(piece)
+            assert await repository.keys() == set()
+        assert [each.stat().st_size for each in repository.fullpath("job").iterdir()] == [100 * 1024 * 1024] * 2
 
 
 class YamlValues(MetadataRepositorySuite):

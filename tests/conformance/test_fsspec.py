@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.ssh import SshServer
 
 from pdtcli.repository.fsspec import FsspecRepository
 from pdtcli.testing import BlobRepositorySuite
@@ -15,13 +16,17 @@ from pdtcli.testing import BlobRepositorySuite
 fsspec = pytest.importorskip("fsspec")
 
 
-class TestLocal(BlobRepositorySuite):
-    @pytest.fixture
-    async def repository(self, tmp_path: Path) -> FsspecRepository:
+MIB = 1024 * 1024
+
+
+class InADirectory(BlobRepositorySuite):
+    """Looks at the files themselves."""
+
+    @pytest.fixture(autouse=True)
+    def directory(self, tmp_path: Path) -> Iterator[None]:
         self.path = tmp_path
-        repository = FsspecRepository(tmp_path.as_uri(), ".bin")
-        await repository.validate()
-        return repository
+        yield
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
     async def raw_get(self, repository: FsspecRepository, job: str) -> bytes | None:
         path = self.path / f"{job}.bin"
@@ -31,7 +36,30 @@ class TestLocal(BlobRepositorySuite):
         (self.path / f"{name}.bin").write_bytes(data)
 
 
+class TestLocal(InADirectory):
+    large = 200 * MIB
+
+    @pytest.fixture
+    async def repository(self, tmp_path: Path) -> FsspecRepository:
+        repository = FsspecRepository(tmp_path.as_uri(), ".bin")
+        await repository.validate()
+        return repository
+
+
+class TestSftp(InADirectory):
+    large = 9 * MIB
+    many = 20
+
+    @pytest.fixture
+    async def repository(self, tmp_path: Path, ssh_server: SshServer) -> FsspecRepository:
+        repository = FsspecRepository(ssh_server.url(tmp_path), ".bin", **ssh_server.options)
+        await repository.validate()
+        return repository
+
+
 class TestMemory(BlobRepositorySuite):
+    large = 200 * MIB
+
     @pytest.fixture
     async def repository(self) -> Any:
         self.directory = f"/{uuid.uuid4().hex}"

@@ -9,6 +9,8 @@ from pdtcli.testing import BlobRepositorySuite, MetadataRepositorySuite
 
 
 class TestBlobs(BlobRepositorySuite):
+    large = 200 * 1024 * 1024
+
     @pytest.fixture
     def repository(self) -> InProcessBlobRepository:
         return InProcessBlobRepository()

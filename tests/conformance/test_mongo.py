@@ -93,7 +93,8 @@ class TestMetadata(OnOneServer, Metadata): ...
 class TestMetadataOnAReplicaSet(OnAReplicaSet, Metadata): ...
 
 
-class TestBlobs(OnOneServer, Blobs): ...
+class TestBlobs(OnOneServer, Blobs):
+    large = 200 * 1024 * 1024
 
 
 class TestBlobsOnAReplicaSet(OnAReplicaSet, Blobs):

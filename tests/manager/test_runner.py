@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from tests.processes import until
+
+from pdtcli.host import process_start
 
 RUNNER = files("pdtcli.manager").joinpath("runner.sh").read_text()
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
@@ -43,19 +44,18 @@ def command(directory: Path, token: str = "attempt-1", shell: str = "sh", errors
 
 
 def run(directory: Path, token: str = "attempt-1") -> int:
-    return subprocess.run(command(directory, token), stderr=subprocess.DEVNULL, check=False).returncode
+    null = subprocess.DEVNULL
+    return subprocess.run(command(directory, token), stdin=null, stderr=null, check=False).returncode
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not-told"])
 @pytest.mark.parametrize("shell", SHELLS)
-def test_it_tells_its_pid_and_the_exit_status_in_any_shell(directory: Path, shell: str) -> None:
-    process = subprocess.Popen(command(directory, shell=shell))
+def test_it_tells_its_process_and_the_exit_status_in_any_shell(directory: Path, shell: str, told: bool) -> None:
+    process = subprocess.Popen(command(directory, shell=shell), stdin=subprocess.PIPE)
+    start = process_start(process.pid)
+    process.communicate(f"{start}\n".encode() if told else b"")
 
-    process.wait()
-
-    first, second, rest = (directory / "run").read_text().split("\n")
-    assert first.split()[0] == str(process.pid)
-    assert first.split()[1].isdigit()
-    assert (second, rest) == ("7", "")
+    assert (directory / "run").read_text() == f"{process.pid} {start}\n7\n"
     assert (directory / "stdout").read_text() == f"{directory}/cwd\nerr\n"
 
 
@@ -77,12 +77,11 @@ def test_it_refuses_a_directory_that_was_claimed(directory: Path) -> None:
 def test_it_stops_when_the_attempt_is_given_up_while_it_claims(directory: Path) -> None:
     (directory / "token").unlink()
     os.mkfifo(directory / "token")
-    runner = subprocess.Popen(command(directory))
+    runner = subprocess.Popen(command(directory), stdin=subprocess.DEVNULL)
     with open(directory / "token", "w") as token:
+        (directory / "token").unlink()  # the runner has it open, and will look for it once more after its claim
         token.write("attempt-1\n")
 
-    until((directory / "run").exists)  # the claim; then it reads the token once more
-    (directory / "token").write_text("attempt-2\n")
-
     assert runner.wait() == 125
+    assert (directory / "run").read_text() == ""
     assert not (directory / "stdout").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import ssl
 import stat
 import subprocess
@@ -31,6 +32,9 @@ def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "docker"
     directory.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(directory))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
     return directory
 
 
@@ -199,6 +203,32 @@ async def test_docker_s_configuration_is_read_as_docker_does(
     assert await find(domain) == expected
 
 
+def entry(user: str) -> str:
+    """A configuration with a credential for one registry."""
+    return json.dumps({"auths": {"example.org": {"username": user, "password": "x"}}})
+
+
+async def test_podman_s_files_come_before_docker_s(
+    docker_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"docker": docker_config / "config.json"}
+    files |= {name: tmp_path / name / "containers" / "auth.json" for name in ("config", "run")}
+    for user, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(entry(user))
+        assert await find("example.org") == (user, "x", False)
+    (tmp_path / "named.json").write_text(entry("named"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "named.json"))
+    assert await find("example.org") == ("named", "x", False)
+    (tmp_path / "named.json").write_text("{}")
+    assert await find("example.org") == ("docker", "x", False)
+
+
+async def test_a_credential_for_a_part_of_a_registry_is_not_for_all_of_it(docker_config: Path) -> None:
+    (docker_config / "config.json").write_text(json.dumps({"auths": {"example.org/team": {"auth": "bWU6YTpi"}}}))
+    assert await find("example.org") is None
+
+
 async def test_a_store_for_all_gives_way_to_what_it_does_not_have(
     docker_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +325,35 @@ async def test_who_to_trust_can_be_named(registry_tls_server: RegistryServer) ->
             repository = DockerRepository(client, registry_tls_server.domain, fresh_name())
             await push(repository, "one")
             assert await repository.keys() == {"one"}
+
+
+def certificates_for(tmp_path: Path, server: RegistryServer) -> Path:
+    """Where the certificates for a registry belong."""
+    directory = tmp_path / "config" / "containers" / "certs.d" / server.domain
+    directory.mkdir(parents=True)
+    return directory
+
+
+async def test_who_to_trust_can_be_found_where_container_tools_look(
+    registry_tls_server: RegistryServer, registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    assert registry_tls_server.certificate is not None
+    directory = certificates_for(tmp_path, registry_tls_server)
+    shutil.copy(registry_tls_server.certificate.path, directory / "ca.crt")
+    shutil.copy(registry_tls_server.certificate.path, directory / "client.cert")
+    shutil.copy(registry_tls_server.certificate.key, directory / "client.key")
+    async with Registry(plain_http=[registry_server.domain]) as client:
+        for server in (registry_tls_server, registry_server):
+            assert await DockerRepository(client, server.domain, fresh_name()).keys() == set()
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "client.cert"])
+async def test_a_certificate_that_is_none_is_told(
+    registry_tls_server: RegistryServer, tmp_path: Path, name: str
+) -> None:
+    (certificates_for(tmp_path, registry_tls_server) / name).write_text("nothing")
+    with pytest.raises(UsageError, match=rf"{name} holds no certificate that can be used: "):
+        await Registry().__aenter__()
 
 
 async def test_authorities_that_are_not_there_are_told(tmp_path: Path) -> None:

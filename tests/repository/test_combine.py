@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pdtcli import (
@@ -74,7 +74,6 @@ def combinations(parts: st.SearchStrategy[Pair]) -> st.SearchStrategy[Pair]:
 leaves: st.SearchStrategy[Pair] = sets.map(lambda jobs: (metadata(*jobs), jobs))
 
 
-@settings(deadline=None)
 @given(st.recursive(leaves, combinations, max_leaves=8))
 def test_keys_are_set_algebra(pair: Pair) -> None:
     repository, expected = pair

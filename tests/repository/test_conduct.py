@@ -324,7 +324,7 @@ steps = st.lists(
 
 
 @pytest.mark.parametrize("make", [*BLOBS.values(), *METADATA.values()], ids=[*BLOBS, *METADATA])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=steps)
 def test_it_behaves_as_a_dictionary(
     tmp_path_factory: pytest.TempPathFactory,

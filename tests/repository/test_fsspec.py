@@ -20,7 +20,8 @@ fsspec = pytest.importorskip("fsspec", reason="fsspec is an extra: pip install p
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
 
 from pdtcli import BackendError, FsspecRepository, InvalidJobId, JobNotFound, PdtError, Unsupported, UsageError  # noqa: E402
-from pdtcli.repository.fsspec import Writing, public  # noqa: E402
+from pdtcli.repository.fsspec import Writing  # noqa: E402
+from pdtcli.repository.fsspec_secrets import public  # noqa: E402
 
 MIB = 1024 * 1024
 NOT_JOBS = ["", "..", "../x", "a/b", "-rf", "a\0", "a*", "x" * 64, "\u0430"]

@@ -292,7 +292,7 @@ async def test_a_listing_of_several_pages_misses_nothing(
     repository: MongoBlobRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mongo_blob, "KEYS", 3)
-    monkeypatch.setattr(mongo_blob, "VALUES", 3)
+    monkeypatch.setattr(mongo_blob, "ASKED", 3)
     for count in (0, 3, 4, 7):
         jobs = {f"job-{number}" for number in range(count)}
         for job in jobs:

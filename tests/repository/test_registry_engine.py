@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.registry.images import fresh_name
+from tests.registry.images import fresh_name, put_blob
 from tests.servers.docker import DockerEngine
 from tests.servers.process import free_ports
 from tests.servers.registry import RegistryServer
@@ -17,7 +18,9 @@ from pdtcli import (
     BackendError,
     DockerRepository,
     ImageLayoutRepository,
+    InProcessBlobRepository,
     InvalidJobId,
+    InvalidValue,
     JobNotFound,
     LocalImageRepository,
     Registry,
@@ -25,6 +28,7 @@ from pdtcli import (
     UsageError,
     copy_image,
 )
+from pdtcli.registry.images import OCI_INDEX
 
 
 @pytest.fixture
@@ -197,11 +201,76 @@ async def test_an_image_that_is_not_there_is_told(local: LocalImageRepository, r
             await copy
 
 
-async def test_between_an_engine_and_a_layout_a_registry_is_needed(
-    local: LocalImageRepository, image: str, tmp_path: Path
+# ---- to a layout and back
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> ImageLayoutRepository:
+    return ImageLayoutRepository(tmp_path / "layout")
+
+
+async def test_an_image_goes_to_a_layout_and_comes_back(
+    local: LocalImageRepository, layout: ImageLayoutRepository, engine: Any, image: str
 ) -> None:
-    for source, target in ((local, ImageLayoutRepository(tmp_path)), (ImageLayoutRepository(tmp_path), local)):
-        with pytest.raises(Unsupported, match="trades images with registries only"):
+    copied = await copy_image(local, "one", layout, "two")
+    manifest = await layout.manifest("two")
+    config, *layers = manifest.blobs
+    assert config.digest == image
+    assert (copied.sent, copied.size) == (1 + len(layers), sum(part.size for part in manifest.blobs))
+    for part in manifest.blobs:
+        async with await layout.store().open_blob(part) as reader:
+            while await reader.read(65536):
+                pass
+    await local.delete("one")
+    await copy_image(layout, "two", local, "three")
+    assert await local.keys() == {"three"}
+    assert engine.api.inspect_image((await local.info("three"))["withdomain"])["Id"] == image
+
+
+async def test_by_way_of_a_registry_and_a_layout_it_stays_the_same(
+    local: LocalImageRepository, layout: ImageLayoutRepository, remote: DockerRepository, engine: Any, image: str
+) -> None:
+    await copy_image(local, "one", remote)
+    await copy_image(remote, "one", layout)  # its layer is compressed now
+    await copy_image(layout, "one", local, "two")
+    assert engine.api.inspect_image((await local.info("two"))["withdomain"])["Id"] == image
+
+
+async def test_of_an_index_the_engine_takes_its_own_platform(
+    local: LocalImageRepository, layout: ImageLayoutRepository, image: str
+) -> None:
+    await copy_image(local, "one", layout)
+    manifest = await layout.manifest("one")
+    described = {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.data)}
+    absent = {**described, "digest": "sha256:" + "0" * 64, "platform": {"os": "plan9", "architecture": "mips"}}
+    own = {**described, "platform": await local.platform()}
+    for job, entries in (("all", [absent, own]), ("other", [absent])):
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        await layout.write_bytes(job, json.dumps(index).encode())
+    await copy_image(layout, "all", local)
+    assert await local.keys() == {"one", "all"}
+    with pytest.raises(InvalidValue, match=r"other platforms than linux/"):
+        await copy_image(layout, "other", local)
+
+
+async def test_what_is_no_image_is_not_loaded(local: LocalImageRepository, layout: ImageLayoutRepository) -> None:
+    await layout.write_bytes("none", b'{"schemaVersion": 2}')
+    with pytest.raises(InvalidValue, match="this is no image"):
+        await copy_image(layout, "none", local)
+    part = await put_blob(layout.store(), b"{}")
+    content = {"schemaVersion": 2, "config": part, "layers": [part]}
+    await layout.write_bytes("broken", json.dumps(content).encode())
+    with pytest.raises(BackendError, match=r"container engine (cannot load the image|refuses)"):
+        await copy_image(layout, "broken", local)
+    assert await local.keys() == set()
+    with pytest.raises(JobNotFound):
+        await copy_image(local, "absent", layout)
+    assert await layout.keys() == {"none", "broken"}
+
+
+async def test_an_engine_trades_nothing_but_images(local: LocalImageRepository) -> None:
+    for source, target in ((local, InProcessBlobRepository()), (InProcessBlobRepository(), local)):
+        with pytest.raises(Unsupported, match="InProcessBlobRepository> does not hold images"):
             await copy_image(source, "one", target)
 
 

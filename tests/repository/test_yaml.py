@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdtcli import BackendError, InvalidValue, YamlMetadataFileRepository
-from pdtcli.repository.yaml import dump, load
+from pdtcli.repository import flat
+from pdtcli.repository.yaml import _dump, dump, load
 
 # ---- values
 
@@ -41,19 +42,41 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(values)
 def test_what_goes_in_comes_out(value: Any) -> None:
     assert load(dump(value)) == value
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values)
 def test_any_other_safe_reader_understands_it(value: Any) -> None:
     assert yaml.safe_load(dump(value)) == value
 
 
-@settings(max_examples=200, deadline=None)
+# What a fast path must not mistake for a plain string, a plain number or a plain time, and what looks like it.
+NASTY = "yes No ON null y ~ 0b1 0x1f 017 1_0 1:30 1e5 1.5 2026-11-22 = << a: 12345678 1234567a 0b10101010101010a"
+tricky = st.text("aefnory0123489bxEX_./-tTzZ:+ ~#'\n", max_size=14) | st.sampled_from(NASTY.split())
+words = tricky | st.from_regex(r"[a-z_][a-z0-9_.-]{0,9}|[0-9a-f]{16}", fullmatch=True) | st.uuids().map(str)
+items = words | scalars | st.floats() | st.datetimes(timezones=st.just(UTC) | st.none())
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(words | keys, items, max_size=3))
+def test_a_flat_record_is_written_as_the_library_would_write_it(record: dict[Any, Any]) -> None:
+    assert dump(record) == _dump(record)
+
+
+def test_the_records_of_jobs_need_no_library() -> None:
+    moment = datetime(2026, 11, 22, 16, 5, 7, 120, tzinfo=UTC)
+    process = {"return_code": 0, "success": True, "start_time": moment, "duration": 0.25, "attempt": "668d3b03eed14d6c"}
+    claim = {"host": "node-1", "boot_id": "0ddc15ed-398d-4cde-91d8-0f3f4c2f3d1a", "pid": 9044, "process_start": 1226141}
+
+    for record in (process, claim):
+        assert flat.dump(record) == _dump(record)
+
+
+@settings(max_examples=200)
 @given(st.binary(max_size=60) | st.text("ab:-[]{}&*!|>'\"%@#,?\n \t0=~<", max_size=40))
 def test_anything_is_a_value_or_is_refused_in_a_sentence(text: bytes | str) -> None:
     with contextlib.suppress(InvalidValue):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import docker, mongo, registry, s3
+from . import docker, mongo, registry, s3, ssh
 from .proxy import Proxy, proxying
 
 if TYPE_CHECKING:
@@ -76,6 +76,13 @@ def mongo_replica_server() -> Iterator[mongo.MongoServer]:
     """A replica set with a user and a password."""
     with mongo.replica_set() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def mongo_replica_set() -> Iterator[mongo.ReplicaSet]:
+    """A replica set of three; who hurts it heals it."""
+    with mongo.replica_set_of_three() as replica:
+        yield replica
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +160,13 @@ def registry_tls_server() -> Iterator[registry.RegistryServer]:
 def docker_engine() -> Iterator[docker.DockerEngine]:
     """A Docker engine."""
     with docker.engine() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ssh_server() -> Iterator[ssh.SshServer]:
+    """An OpenSSH server."""
+    with ssh.sshd() as server:
         yield server
 
 

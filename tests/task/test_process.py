@@ -26,6 +26,7 @@ from pdtcli.host import boot_id, hostname
 
 NASTY = {
     "EMPTY": "",
+    "input": "a name that a runner might use",
     "SPACES": "  two  words  ",
     "QUOTES": """'single' "double" `backticks`""",
     "LINES": "first\nsecond\n\nfourth\n",

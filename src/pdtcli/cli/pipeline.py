@@ -25,6 +25,11 @@ app = options.group("The whole pipeline.")
 
 SHOWN_FAILURES = 20
 
+Fsync = Annotated[
+    bool,
+    typer.Option("--fsync", help="Wait for the disk with every record and output, against a loss of power."),
+]
+
 
 @command(
     app,
@@ -44,6 +49,7 @@ def tick(
         bool,
         typer.Option("--no-memory", help="Look at everything, also where nothing has changed since the last tick."),
     ] = False,
+    fsync: Fsync = False,
     dry_run: DryRun = False,
 ) -> int:
     """One cycle: collect the jobs that have ended, then start those that are ready, within the quotas.
@@ -56,7 +62,8 @@ def tick(
     from .events import EventLog, both
 
     memory = not (no_memory or os.environ.get("PDT_NO_MEMORY"))
-    report = cli.open().tick(observer=both(EventLog(), _announce(cli)), wait=wait, memory=memory)
+    watch = both(EventLog(), _announce(cli))
+    report = cli.open().tick(observer=watch, wait=wait, memory=memory, fsync=fsync)
     if cli.out.structured:
         cli.out.data(report)
     # What failed in an earlier tick was told by that one.
@@ -83,6 +90,7 @@ def run(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="On Ctrl-C, cancel the live jobs instead of leaving them to run on.")
     ] = False,
+    fsync: Fsync = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No live display.")] = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -103,7 +111,12 @@ def run(
     try:
         with shown:
             report = pipeline.run(
-                forever=forever, launch_once=launch_once, timeout=timeout, cancel=cancel, observer=both(*watchers)
+                forever=forever,
+                launch_once=launch_once,
+                timeout=timeout,
+                cancel=cancel,
+                observer=both(*watchers),
+                fsync=fsync,
             )
     except TimeoutError as error:
         raise PdtError(f"not all was done within {timeout:g} s; 'pdt run' goes on from here") from error

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -39,14 +39,18 @@ POLL = 0.05
 
 _NULL = "/dev/null"
 # What Python ignores or a caller may have changed; a script starts as from a login shell.
-_DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXFSZ, signal.SIGCHLD]
+_DEFAULT_SIGNALS = signal.valid_signals()
+# What is in a directory, in the order in which it is removed. The token before the claim: a runner that comes late
+# and finds no claim looks for the token next.
+_FILES = ("exe", "stdout", "stderr", "stdin", "env", "token", "run")
 
 
 @lru_cache(maxsize=1)
 def _runner() -> str:
     from importlib.resources import files  # which imports more than all the rest of this
 
-    return files("pdtcli.manager").joinpath("runner.sh").read_text(encoding="utf-8")
+    text = files("pdtcli.manager").joinpath("runner.sh").read_text(encoding="utf-8")
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 
 
 class LocalLinuxManager(ProcessManager):
@@ -68,11 +72,14 @@ class LocalLinuxManager(ProcessManager):
         self._locks: dict[str, LockFile] = {}
         self._children: set[int] = set()
         self._polls: set[asyncio.Task[None]] = set()
+        # Of this process, as it was at the first launch of a cycle: to read it takes longer than to write a file.
+        self._environ: dict[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.basedir}>"
 
     async def validate(self, task: str) -> None:
+        self._environ = None
         directory = self.basedir / task
         if directory.exists():  # else nothing ran yet, and looking must not leave traces
             secure_directory(directory)
@@ -81,13 +88,11 @@ class LocalLinuxManager(ProcessManager):
     def _path(self, directory: JobDirectory) -> str:
         return f"{self.basedir}/{directory.task}/{directory.job}"
 
-    @contextmanager
-    def locked(self, task: str, job: str) -> Iterator[bool]:
+    def locked(self, task: str, job: str) -> AbstractContextManager[bool]:
         lock = self._locks.get(task)
         if lock is None:
             lock = self._locks[task] = LockFile(secure_directory(self.basedir / task) / ".lock")
-        with lock.holding(job) as got:
-            yield got
+        return lock.holding(job)
 
     # ---- launch
 
@@ -117,23 +122,39 @@ class LocalLinuxManager(ProcessManager):
         stdout = f"{path}/stdout" if launch.stdout else _NULL
         stderr = {StderrMode.STDOUT: "-", StderrMode.FILE: f"{path}/stderr", StderrMode.DISCARD: _NULL}[launch.stderr]
         arguments = ["sh", "-c", _runner(), "pdt-job", path, directory.token, stdin, stdout, stderr]
-        environ = {**os.environ, "PDT_TASK": directory.task, "PDT_JOB": directory.job, "PDT_ATTEMPT": directory.token}
-        pid = os.posix_spawn(
-            "/bin/sh",
-            [*arguments, f"{current_umask():04o}"],
-            environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, _NULL, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, _NULL, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_DEFAULT_SIGNALS,
-        )
-        self._children.add(pid)
-        # A child of ours: even if it has ended already, its pid is not anybody else's before it is waited for.
-        return Process(pid, host.process_start(pid) or 0)
+        if self._environ is None:
+            self._environ = dict(os.environ)
+        environ = {
+            **self._environ,
+            "PDT_TASK": directory.task,
+            "PDT_JOB": directory.job,
+            "PDT_ATTEMPT": directory.token,
+        }
+        told, tell = os.pipe()
+        try:
+            pid = os.posix_spawn(
+                "/bin/sh",
+                [*arguments, f"{current_umask():04o}"],
+                environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, told, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, _NULL, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+            self._children.add(pid)
+            # A child of ours: even if it has ended already, its pid is not anybody else's before it is waited for.
+            start = host.process_start(pid)
+            if start is not None:
+                with suppress(BrokenPipeError):
+                    os.write(tell, f"{start}\n".encode())
+        finally:
+            os.close(told)
+            os.close(tell)
+        return Process(pid, start or 0)
 
     # ---- inspect
 
@@ -200,15 +221,17 @@ class LocalLinuxManager(ProcessManager):
     async def discard(self, directory: JobDirectory) -> None:
         path = self._path(directory)
         # The usual directory holds these and an empty cwd; a general walk costs several times as much.
-        for name in ("exe", "stdout", "stderr", "stdin", "env", "token", "run"):
-            with suppress(FileNotFoundError, IsADirectoryError):
-                os.unlink(f"{path}/{name}")
         try:
-            os.rmdir(f"{path}/cwd")
-            os.rmdir(path)
+            present = os.listdir(path)
         except FileNotFoundError:
-            with suppress(FileNotFoundError):
-                os.rmdir(path)
+            return
+        try:
+            for name in _FILES:
+                if name in present:
+                    os.unlink(f"{path}/{name}")
+            if "cwd" in present:
+                os.rmdir(f"{path}/cwd")
+            os.rmdir(path)
         except OSError:
             await asyncio.to_thread(atomic.remove_tree, Path(path))
 

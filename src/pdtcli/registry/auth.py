@@ -1,10 +1,11 @@
 """Who a registry is told we are: stored credentials, challenges, tokens.
 
-Credentials are looked up as Docker's command line does: ``~/.docker/config.json`` (or ``$DOCKER_CONFIG/config.json``)
-with its ``auths``, ``credsStore`` and ``credHelpers``, and programs ``docker-credential-NAME`` (protocol:
-docs.docker.com, "docker login", "Credential helper protocol"). Tokens
-follow the distribution project's "Token Authentication" and, for identity tokens, its "OAuth2 Token Authentication".
-Nothing here ever prints a secret.
+Credentials are looked up where ``podman login`` and ``docker login`` leave them: ``$REGISTRY_AUTH_FILE``, or else
+``$XDG_RUNTIME_DIR/containers/auth.json`` and ``~/.config/containers/auth.json``, then ``~/.docker/config.json`` (or
+``$DOCKER_CONFIG/config.json``), each with its ``auths``, ``credsStore`` and ``credHelpers`` (containers-auth.json(5)),
+and programs ``docker-credential-NAME`` (protocol: docs.docker.com, "docker login", "Credential helper protocol").
+Tokens follow the distribution project's "Token Authentication" and, for identity tokens, its "OAuth2 Token
+Authentication". Nothing here ever prints a secret.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Keyring:
     """Finds the credential for a registry.
 
     :param given: domain to user name and password; asked first.
-    :param config: Docker's configuration file; the usual one when None. It need not be there.
+    :param config: the file to look in; the usual ones when None. It need not be there.
     """
 
     def __init__(self, given: Mapping[str, Sequence[str]] | None = None, config: Path | None = None) -> None:
@@ -69,16 +70,19 @@ class Keyring:
     async def find(self, domain: str) -> Credential | None:
         """The credential for `domain` (a host, with its port if that is not the usual one), or None.
 
-        :raises BackendError: when Docker's configuration, or a helper that it names, does not work.
+        :raises BackendError: when a configuration, or a helper that it names, does not work.
         """
         if domain not in self._found:
             self._found[domain] = self._given.get(domain) or await self._look_up(domain)
         return self._found[domain]
 
     async def _look_up(self, domain: str) -> Credential | None:
-        path = self._config
-        if path is None:
-            path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+        for path in _usual_files() if self._config is None else [self._config]:
+            if (found := await self._look_into(path, domain)) is not None:
+                return found
+        return None
+
+    async def _look_into(self, path: Path, domain: str) -> Credential | None:
         try:
             config: Any = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
@@ -98,9 +102,22 @@ class Keyring:
         return _stored(config.get("auths") or {}, names, path)
 
 
+def _usual_files() -> list[Path]:
+    """Podman's files, then Docker's; a variable that names one of them stands for all of its tool's."""
+    environ, home = os.environ, Path.home()
+    if named := environ.get("REGISTRY_AUTH_FILE"):
+        podman = [Path(named)]
+    else:
+        podman = [Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json"]
+        if runtime := environ.get("XDG_RUNTIME_DIR"):
+            podman.insert(0, Path(runtime) / "containers" / "auth.json")
+    return [*podman, Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"]
+
+
 def _stored(auths: Mapping[str, Any], names: Sequence[str], path: Path) -> Credential | None:
-    # Old entries are URLs, such as https://example.org/v2/: what counts is the host.
-    by_host = {re.sub(r"^https?://|/.*$", "", key): key for key in auths}
+    # Old entries are URLs, such as https://example.org/v2/: what counts is the host. Podman's may be for a part of a
+    # registry, as example.org/team; those are not for all of it.
+    by_host = {re.sub(r"^https?://|/.*$", "", key): key for key in auths if "://" in key}
     for key in [*(name for name in names if name in auths), *(by_host[name] for name in names if name in by_host)]:
         entry = auths[key]
         if not isinstance(entry, dict):
@@ -121,7 +138,7 @@ def _stored(auths: Mapping[str, Any], names: Sequence[str], path: Path) -> Crede
 async def _ask_helper(helper: str, name: str) -> Credential | None:
     program = f"docker-credential-{helper}"
     if not re.fullmatch(r"[\w.-]+", helper):
-        raise BackendError(f"{program!r}, which Docker's configuration names for credentials, is no program's name")
+        raise BackendError(f"{program!r}, which the configuration names for credentials, is no program's name")
     try:
         process = await asyncio.create_subprocess_exec(
             program,
@@ -132,7 +149,7 @@ async def _ask_helper(helper: str, name: str) -> Credential | None:
         )
     except OSError as error:
         raise BackendError(
-            f"{program}, which Docker's configuration names for credentials, cannot be run: {error.strerror}"
+            f"{program}, which the configuration names for credentials, cannot be run: {error.strerror}"
         ) from None
     try:
         async with asyncio.timeout(HELPER_TIMEOUT):

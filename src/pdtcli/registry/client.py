@@ -23,6 +23,7 @@ from ..errors import BackendError, UsageError
 from ..stream import CHUNK, ReadStream
 from .auth import HUB, Authorizer, Credential, Keyring
 from .failures import REPEATED, passing, pause, root_cause
+from .trust import contexts
 
 if TYPE_CHECKING:
     import httpx
@@ -89,15 +90,15 @@ class Registry:
             async with pdtcli.Registry() as client:
                 yield client
 
-    :param credentials: domain to user name and password. For other domains those that ``docker login`` stored are
-        used, and its credential helpers.
-    :param verify: whether certificates are checked; or the path of a PEM file of the authorities to trust, or an
-        `ssl.SSLContext`.
+    :param credentials: domain to user name and password. For other domains those that ``podman login`` or ``docker
+        login`` stored are used, and their credential helpers.
+    :param verify: whether certificates are checked, by the system's authorities and those in ``certs.d``; or the path
+        of a PEM file of the authorities to trust, or an `ssl.SSLContext`.
     :param plain_http: whether to speak HTTP without TLS; or the domains for which to. Never tried unasked.
     :param timeout: seconds that a registry may take for a small request, repetitions included, and that a large
         transfer may stand still.
     :param retries: how often a request that failed for a passing reason is repeated.
-    :param docker_config: Docker's configuration file, when it is not the usual one.
+    :param docker_config: the one file to look for credentials in, instead of the usual ones.
     """
 
     def __init__(
@@ -146,18 +147,17 @@ class Registry:
 
             from .. import __version__
 
-            verify: bool | ssl.SSLContext
-            if isinstance(self._verify, (str, Path)):
-                try:
-                    verify = ssl.create_default_context(cafile=str(self._verify))
-                except OSError as error:
-                    raise UsageError(f"{self._verify} holds no certificates to trust: {error.strerror}") from None
-            else:
-                verify = self._verify
+            verify = self._trusted()
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS)
+            own = contexts() if verify is True else {}
             self._client = httpx.AsyncClient(
                 verify=verify,
                 timeout=httpx.Timeout(self.timeout, pool=None),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
+                limits=limits,
+                mounts={
+                    f"https://{domain}": httpx.AsyncHTTPTransport(verify=context, limits=limits)
+                    for domain, context in own.items()
+                },
                 headers={"User-Agent": f"pdt/{__version__}", "Accept-Encoding": "identity"},
                 follow_redirects=True,
                 event_hooks={"request": [_stay_encrypted]},
@@ -166,6 +166,14 @@ class Registry:
             self._slots = asyncio.Semaphore(CONNECTIONS)
             self._authorizer = Authorizer(self.keyring, self._fetch_token, self.is_plain)
         return self._client
+
+    def _trusted(self) -> bool | ssl.SSLContext:
+        if isinstance(self._verify, (bool, ssl.SSLContext)):
+            return self._verify
+        try:
+            return ssl.create_default_context(cafile=str(self._verify))
+        except OSError as error:
+            raise UsageError(f"{self._verify} holds no certificates to trust: {error.strerror}") from None
 
     # ---- addresses
 

@@ -8,6 +8,7 @@ against their digests on the way.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from ..repository.base import Repository
 from ..repository.engine import LocalImageRepository
 from ..repository.registry import DockerRepository, ImageRepository
 from ..stream import ReadStream
+from .archive import Archive, choose, write_archive
 from .images import Descriptor, ImageStore, Manifest
 
 __all__ = ("Copied", "can_copy", "copy_image")
@@ -53,12 +55,13 @@ def can_copy(source: Repository, target: Repository) -> bool:
 async def copy_image(source: Repository, job: str, target: Repository, target_job: str | None = None) -> Copied:
     """Copy an image, with all that it is made of, for all platforms.
 
-    Digests stay the same. It may be broken off and begun again: what has arrived is not sent twice.
+    Digests stay the same, but for what an engine gives to a layout. It may be broken off and begun again: what has
+    arrived is not sent twice.
 
     :param target_job: its tag in `target`; the same as in `source` when None.
     :raises JobNotFound: when `source` does not hold `job`.
     :raises InvalidValue: for an image of a kind that is not supported.
-    :raises Unsupported: between repositories that do not hold images, and between an engine and a layout.
+    :raises Unsupported: between repositories that do not hold images.
     :raises BackendError: when one of them fails, or a part is damaged.
     """
     tag = job_ids.check(job if target_job is None else target_job)
@@ -67,8 +70,11 @@ async def copy_image(source: Repository, job: str, target: Repository, target_jo
         return await _through_engine(source, job, target, tag)
     if not isinstance(source, ImageRepository) or not isinstance(target, ImageRepository):
         raise Unsupported(f"{target if isinstance(source, ImageRepository) else source} does not hold images")
-    manifest = await source.manifest(job)
-    copy = _Copy(source.store(), target.store())
+    return await _store(source.store(), await source.manifest(job), target.store(), tag)
+
+
+async def _store(source: ImageStore, manifest: Manifest, target: ImageStore, tag: str) -> Copied:
+    copy = _Copy(source, target)
     await copy.parts(manifest, 0)
     await copy.target.put_manifest(manifest, tag)
     copy.done.manifests += 1
@@ -83,10 +89,34 @@ async def _through_engine(source: Repository, job: str, target: Repository, tag:
         if isinstance(target, DockerRepository):
             await source.push(job, target, tag)
             return Copied(manifests=1)
-    elif isinstance(source, DockerRepository) and isinstance(target, LocalImageRepository):
-        await target.pull(tag, source, job)
-        return Copied(manifests=1)
-    raise Unsupported(f"an engine trades images with registries only: copy {source} to a registry, and from there")
+        if isinstance(target, ImageRepository):
+            return await _save(source, job, target.store(), tag)
+    elif isinstance(target, LocalImageRepository):
+        if isinstance(source, DockerRepository):
+            await target.pull(tag, source, job)
+            return Copied(manifests=1)
+        if isinstance(source, ImageRepository):
+            return await _load(source.store(), await source.manifest(job), target, tag)
+    raise Unsupported(f"{target if isinstance(source, LocalImageRepository) else source} does not hold images")
+
+
+async def _save(source: LocalImageRepository, job: str, target: ImageStore, tag: str) -> Copied:
+    """From an engine by way of an archive, whose digests are those of layers that are not compressed."""
+    with tempfile.TemporaryFile(prefix="pdt-") as file:
+        await source.save(job, file)
+        file.seek(0)
+        archive = await asyncio.to_thread(Archive, file)
+        return await _store(archive, archive.manifest, target, tag)
+
+
+async def _load(source: ImageStore, manifest: Manifest, target: LocalImageRepository, tag: str) -> Copied:
+    """Into an engine by way of an archive, for the engine's own platform."""
+    manifest = await choose(source, manifest, await target.platform())
+    with tempfile.TemporaryFile(prefix="pdt-") as file:
+        size = await write_archive(source, manifest, f"{target.repository}:{tag}", file)
+        file.seek(0)
+        await target.load(file)
+    return Copied(manifests=1, sent=len(manifest.blobs), size=size)
 
 
 class _Copy:

@@ -12,11 +12,10 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from ..errors import BackendError, InvalidValue
-from ..stream import ReadStream
+from ..stream import Reader, ReadStream
 
 __all__ = (
     "ACCEPT",
@@ -170,7 +169,7 @@ class Manifest:
         return [Descriptor.parse(part) for part in parts or ()]
 
 
-class Checked:
+class Checked(Reader):
     """A `ReadStream` that raises at its end unless what it gave has the right digest and size."""
 
     def __init__(self, base: ReadStream, part: Descriptor) -> None:
@@ -199,15 +198,6 @@ class Checked:
 
     async def close(self) -> None:
         await self._base.close()
-
-    async def __aenter__(self) -> Self:
-        await self._base.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._base.__aexit__(kind, error, trace)
 
 
 class ImageStore(Protocol):

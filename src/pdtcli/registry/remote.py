@@ -8,11 +8,10 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ..errors import BackendError, InvalidValue, PdtError, Unsupported
-from ..stream import CHUNK, ReadStream
+from ..stream import CHUNK, Reader, ReadStream
 from .client import Answer, Registry
 from .failures import REPEATED, passing, pause
 from .images import (
@@ -288,7 +287,7 @@ class Remote:
             pass
 
 
-class _BlobReader:
+class _BlobReader(Reader):
     """The bytes of a blob; goes on with a request for the rest when the connection breaks."""
 
     def __init__(self, remote: Remote, part: Descriptor) -> None:
@@ -362,14 +361,6 @@ class _BlobReader:
 
     async def close(self) -> None:
         await self._stack.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class _Refused(Exception):

@@ -80,6 +80,10 @@ class Repository(ABC):
     bases_decide = False
     """Whether the jobs follow from those of `bases`, and nothing else has a say."""
 
+    durable = False
+    """Whether a write returns only when the disk has it, so that it outlives a loss of power. For repositories in files
+    of this machine; other stores have their own ways. See `Pipeline`."""
+
     holds_images = False
     """Whether the jobs are tags of container images, which are copied with all that they are made of."""
 

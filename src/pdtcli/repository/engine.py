@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .. import job as job_ids
 from ..errors import BackendError, JobNotFound
+from ..stream import CHUNK
 from .base import Repository, job_getter
 from .registry import check_name
 
@@ -27,7 +28,7 @@ class LocalImageRepository(Repository):
     """The images of one name in a container engine; a job is a tag.
 
     Its blocking calls run in threads. Images have no bytes of their own here: `push` and `pull` trade them with a
-    registry, which the engine speaks to itself, and has to trust.
+    registry, which the engine speaks to itself, and has to trust; `save` and `load` with everything else.
 
     :param client: a `docker.DockerClient`, or what gives it while the session is open.
     :param repository: the images' name, with its domain if it has one: ``myname/myrepo``, ``example.org/myrepo``.
@@ -135,6 +136,26 @@ class LocalImageRepository(Repository):
             await self._transfer("pull", name, tag, source)
             await self._call("tag", f"{name}:{tag}", self.repository, job)
 
+    async def save(self, job: str, file: IO[bytes]) -> None:
+        """Have the engine write an image's archive to a file.
+
+        :raises JobNotFound: when it is not here.
+        """
+        await self._require(job)
+        await asyncio.to_thread(_save, self._api(), f"{self.repository}:{job}", file)
+
+    async def load(self, file: IO[bytes]) -> None:
+        """Have the engine load the images of an archive, under the names in it.
+
+        :raises BackendError: when it refuses.
+        """
+        await asyncio.to_thread(_load, self._api(), file)
+
+    async def platform(self) -> dict[str, str]:
+        """What images the engine runs: ``os`` and ``architecture``, in the words of the image specification."""
+        version = await self._call("version")
+        return {"os": str(version["Os"]), "architecture": str(version["Arch"])}
+
     @asynccontextmanager
     async def _lent(self, name: str, tag: str) -> AsyncIterator[None]:
         """The engine trades images under the names they have in the registry: what has this one gets it back."""
@@ -187,6 +208,19 @@ def _ask(api: Any, method: str, args: Any, kwargs: Any) -> Any:
             return getattr(api, method)(*args, **kwargs)
         except docker.errors.NotFound:
             return None
+
+
+def _save(api: Any, name: str, file: IO[bytes]) -> None:
+    with _speaking(api):
+        for piece in api.get_image(name, chunk_size=CHUNK):
+            file.write(piece)
+
+
+def _load(api: Any, file: IO[bytes]) -> None:
+    with _speaking(api):
+        for line in api.load_image(file):
+            if "error" in line:
+                raise BackendError(f"the container engine cannot load the image: {line['error']}")
 
 
 def _follow(api: Any, method: str, name: str, tag: str, auth: dict[str, str] | None) -> None:

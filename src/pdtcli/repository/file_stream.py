@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from .. import atomic
 from ..offload import SMALL, offload
 from ..pump import copy
+from ..stream import Reader, Writer
 
 __all__ = ("FileReader", "FileWriter", "current_umask")
 
@@ -25,7 +24,7 @@ def current_umask() -> int:
         return 0o022
 
 
-class FileReader:
+class FileReader(Reader):
     """A `ReadStream` over a file that is open already."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -42,20 +41,13 @@ class FileReader:
     async def close(self) -> None:
         self._file.close()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+class FileWriter(Writer):
+    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed; see `atomic.publish`."""
 
-
-class FileWriter:
-    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed."""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, durable: bool = False) -> None:
         self._path = path
+        self._durable = durable
         self._temporary = path.parent / atomic.temporary_name()
         with atomic.writing(path):
             self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
@@ -90,7 +82,7 @@ class FileWriter:
             try:
                 with atomic.writing(self._path):
                     file.close()
-                    os.rename(self._temporary, self._path)
+                    await offload(self._durable, atomic.publish, self._temporary, self._path, self._durable)
             except BaseException:
                 self._temporary.unlink(missing_ok=True)
                 raise
@@ -100,14 +92,6 @@ class FileWriter:
         if file is not None:
             file.close()
             self._temporary.unlink(missing_ok=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
 
     def __del__(self) -> None:
         # A writer that was opened and never entered leaves nothing behind either.

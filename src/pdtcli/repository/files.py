@@ -262,7 +262,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
             raise JobNotFound(f"{self} does not hold {job}") from None
 
     async def open_writer(self, job: str, /) -> WriteStream:
-        return FileWriter(self.fullpath(job))
+        return FileWriter(self.fullpath(job), self.durable)
 
     @job_getter
     async def local_file(self, job: str, /) -> str | None:
@@ -280,7 +280,7 @@ class FileRepository(FileRepositoryBase, BlobRepository):
                 raise JobNotFound(f"{path} is not there") from None
             if not atomic.is_being_written(path):
                 try:
-                    os.rename(path, target)
+                    await offload(self.durable, atomic.publish, path, target, self.durable)
                     return
                 except OSError:
                     pass  # another file system, most likely; if not, the copy fails with the same reason
@@ -348,7 +348,7 @@ class DirectoryRepository(FileRepositoryBase):
         try:
             yield temporary
             with atomic.writing(target):
-                await asyncio.to_thread(atomic.replace_tree, target, temporary)
+                await asyncio.to_thread(atomic.replace_tree, target, temporary, self.durable)
         except BaseException:
             await asyncio.to_thread(atomic.remove_tree, temporary)
             raise

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 from .. import atomic
 from .. import job as job_ids
@@ -28,7 +27,9 @@ from ..paths import absolute
 from ..stream import MemoryReader, ReadStream, WriteStream
 from .base import BlobRepository, job_getter
 from .files import FileReader, FileWriter
-from .fsspec_stream import CommittedWriter, MemoryWriter, MovedWriter, RemoteReader, SpooledWriter
+from .fsspec_kinds import Writing, is_absent, is_lost, open_file_system, writing_on
+from .fsspec_secrets import public, secrets_of, without_secrets
+from .fsspec_stream import CommittedWriter, InMemoryWriter, MovedWriter, RemoteReader, SpooledWriter
 
 __all__ = ("FsspecRepository", "Writing")
 
@@ -40,31 +41,6 @@ AT_ONCE = 8
 
 STALE = 24 * 3600.0
 """Seconds after which a temporary file of a writer that cannot be asked counts as litter."""
-
-
-class Writing(Enum):
-    """How a value gets under its name."""
-
-    LOCAL = "a file of this machine: a hidden file that is renamed"
-    MEMORY = "this process's memory: stored in one step at the end"
-    RENAME = "a hidden file that the server renames in one step"
-    COMMIT = "an upload that the store shows when it is complete"
-    MOVE = "a hidden file that is moved, in however many steps that takes"
-    SPOOL = "a temporary file of this machine that is uploaded at the end, and may be seen half"
-
-    @property
-    def is_atomic(self) -> bool:
-        return self not in (Writing.MOVE, Writing.SPOOL)
-
-
-KNOWN = {
-    **dict.fromkeys(("file", "local"), Writing.LOCAL),
-    **dict.fromkeys(("memory",), Writing.MEMORY),
-    # posix-rename@openssh.com, and HDFS's rename.
-    **dict.fromkeys(("sftp", "ssh"), Writing.RENAME),
-    **dict.fromkeys(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"), Writing.COMMIT),
-}
-"""File systems, by what fsspec calls them, that are known to do better."""
 
 
 class FsspecRepository(BlobRepository):
@@ -103,27 +79,30 @@ class FsspecRepository(BlobRepository):
     # ---- the file system
 
     def _open(self) -> tuple[Any, str]:
-        """The file system and the directory in it."""
+        """The file system and the directory in it; anew when the connection has ended."""
+        if self._opened is not None and is_lost(self._opened[0]):
+            self._opened[0].clear_instance_cache()  # where fsspec would find it again
+            self._opened = None
         if self._opened is None:
             with self._told("cannot be opened"):
                 try:
-                    from fsspec.core import url_to_fs
-                except ImportError:
+                    fs, path = open_file_system(self.url, self.storage_options)
+                except ModuleNotFoundError as error:
+                    if error.name not in ("fsspec", "sshfs"):
+                        raise UsageError(f"{self} needs another package: {self._clean(error)}") from None
                     raise UsageError(
-                        f"{self} needs the package fsspec: 'pip install pdtcli[fsspec]' installs it"
+                        f"{self} needs the package {error.name}: 'pip install pdtcli[fsspec]' installs it"
                     ) from None
-                try:
-                    fs, path = url_to_fs(self.url, **self.storage_options)
                 except ImportError as error:
                     raise UsageError(f"{self} needs another package: {self._clean(error)}") from None
                 except OSError as error:
                     raise BackendError(f"{self} cannot be opened: {self._clean(error)}") from None
                 except (ValueError, TypeError) as error:
                     # Half a password may be what does not parse.
-                    secret = any(_without_secrets(part)[1] for part in self.url.split("::"))
+                    secret = any(without_secrets(part)[1] for part in self.url.split("::"))
                     reason = "it is not understood" if secret else self._clean(error)
                     raise UsageError(f"{self} cannot be opened: {reason}: check the URL") from None
-            if not getattr(fs, "async_impl", False) and self._kind(fs) not in (Writing.LOCAL, Writing.MEMORY):
+            if not getattr(fs, "async_impl", False) and writing_on(fs) not in (Writing.LOCAL, Writing.MEMORY):
                 self._guard = threading.RLock()  # one connection, one archive: not for several threads at once
             self._opened = fs, path.rstrip("/")
         return self._opened
@@ -132,18 +111,10 @@ class FsspecRepository(BlobRepository):
         if self._opened is None:
             await asyncio.to_thread(self._open)
 
-    @staticmethod
-    def _kind(fs: Any) -> Writing:
-        names = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-        from fsspec import AbstractFileSystem
-
-        moves = type(fs).mv is not AbstractFileSystem.mv  # that one copies, and takes names for patterns
-        return next((KNOWN[name] for name in names if name in KNOWN), Writing.MOVE if moves else Writing.SPOOL)
-
     @property
     def writing(self) -> Writing:
         """How values are written; asks the file system, and so may connect to it."""
-        return self._kind(self._open()[0])
+        return writing_on(self._open()[0])
 
     @property
     def atomic(self) -> bool:
@@ -158,17 +129,23 @@ class FsspecRepository(BlobRepository):
         name = job_ids.check(job) + self.suffix
         return f"{self._open()[1]}/{name}"
 
-    async def do(self, what: str, function: Callable[[Any], T]) -> T:
+    async def do(self, what: str, function: Callable[[Any], T], again: bool = True) -> T:
         """Call a blocking function of the file system in a thread.
 
         :param what: what it does, for the sentence of a failure.
+        :param again: whether it may be called twice, the second time over a new connection.
         """
 
         def call() -> T:
             with self._told(what):
                 fs, _ = self._open()
-                with self._guard:
-                    return function(fs)
+                try:
+                    with self._guard:
+                        return function(fs)
+                except Exception:
+                    if not again or not is_lost(fs):
+                        raise
+                return function(self._open()[0])
 
         return await asyncio.to_thread(call)
 
@@ -176,7 +153,12 @@ class FsspecRepository(BlobRepository):
     def _told(self, what: str) -> Iterator[None]:
         """A block whose failures, of whatever kind the file system has, are told without credentials."""
         try:
-            yield
+            try:
+                yield
+            except FileNotFoundError as error:
+                if is_absent(error):
+                    raise
+                raise (error.__cause__ or error) from None
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PdtError):
             raise
         except NotImplementedError as error:
@@ -192,8 +174,11 @@ class FsspecRepository(BlobRepository):
         """What an error says, without anything secret."""
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError) and error.strerror:
-            text = error.strerror
-        for secret in sorted(_secrets(self.url, self.storage_options), key=len, reverse=True):
+            # asyncio puts words of its own in place of the system's.
+            text = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
+        elif isinstance(error, TimeoutError):
+            text = "it did not answer in time"
+        for secret in sorted(secrets_of(self.url, self.storage_options), key=len, reverse=True):
             text = text.replace(secret, "***")
         return text if len(text) <= 200 else text[:199] + "…"
 
@@ -206,7 +191,7 @@ class FsspecRepository(BlobRepository):
 
         def prepare(fs: Any) -> None:
             directory = self._open()[1]
-            if self._kind(fs) is Writing.LOCAL or not self._exists(fs, directory):
+            if writing_on(fs) is Writing.LOCAL or not self._exists(fs, directory):
                 try:
                     fs.makedirs(directory, exist_ok=True)
                 except (NotImplementedError, FileExistsError):
@@ -219,7 +204,9 @@ class FsspecRepository(BlobRepository):
     def _exists(fs: Any, path: str) -> bool:
         try:
             fs.info(path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not is_absent(error):
+                raise
             return False
         return True
 
@@ -236,7 +223,7 @@ class FsspecRepository(BlobRepository):
         files = [entry for entry in entries if entry.get("type") != "directory"]
         names = {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in files}
         litter = [name for name in names if name.startswith(atomic.PREFIX)]
-        if litter and self._kind(fs) is Writing.LOCAL:
+        if litter and writing_on(fs) is Writing.LOCAL:
             atomic.sweep(directory, litter)
         else:
             self._sweep(fs, {name: names[name] for name in litter})
@@ -272,7 +259,11 @@ class FsspecRepository(BlobRepository):
             _forget(fs)
             try:
                 return bool(fs.info(path)["type"] == "file")
-            except (FileNotFoundError, NotADirectoryError):
+            except NotADirectoryError:
+                return False
+            except FileNotFoundError as error:
+                if not is_absent(error):
+                    raise
                 return False
 
         return await self.do("cannot be read", look)
@@ -305,7 +296,7 @@ class FsspecRepository(BlobRepository):
                 for path in paths:
                     try:
                         # Not rm, which takes a path for a pattern; nor a directory, which is no value.
-                        if self._kind(fs) is not Writing.LOCAL or not fs.isdir(path):
+                        if writing_on(fs) is not Writing.LOCAL or not fs.isdir(path):
                             fs.rm_file(path)
                     except (FileNotFoundError, IsADirectoryError):
                         pass
@@ -324,12 +315,12 @@ class FsspecRepository(BlobRepository):
 
         def begin(fs: Any) -> ReadStream:
             _forget(fs)
-            match self._kind(fs):
+            match writing_on(fs):
                 case Writing.LOCAL:
                     return FileReader(open(path, "rb", buffering=0))
                 case Writing.MEMORY:
                     return MemoryReader(fs.cat_file(path))  # its files share one position
-            return RemoteReader(self, job, fs.open(path, "rb"))
+            return RemoteReader(self, job, path, RemoteReader.begin(fs, path))
 
         try:
             return await self.do(f"cannot read {job}", begin)
@@ -343,7 +334,7 @@ class FsspecRepository(BlobRepository):
             case Writing.LOCAL:
                 return FileWriter(Path(path))
             case Writing.MEMORY:
-                return MemoryWriter(self, job, path)
+                return InMemoryWriter(self, job, path)
             case Writing.COMMIT:
                 return CommittedWriter(self, job, path)
             case Writing.RENAME | Writing.MOVE:
@@ -360,47 +351,3 @@ class FsspecRepository(BlobRepository):
 def _forget(fs: Any) -> None:
     """Drop what the file system remembers of directories: another process may have changed them."""
     fs.invalidate_cache()
-
-
-# ---- what may be shown
-
-HARMLESS = frozenset(
-    {"host", "port", "protocol", "endpoint_url", "region_name", "mode", "compression", "project", "anon"}
-)
-"""Options whose values are no secrets."""
-
-
-def public(url: str) -> str:
-    """A URL without users, passwords and queries, in which keys and signatures are handed over."""
-    return "::".join(_without_secrets(part)[0] for part in url.split("::"))
-
-
-def _without_secrets(part: str) -> tuple[str, set[str]]:
-    """One part of a chained URL that may be shown, and what was taken out of it."""
-    scheme, mark, rest = part.partition("://")
-    if not mark or scheme in ("file", "local", "memory"):
-        return part, set()
-    rest, _, query = rest.partition("?")
-    authority = rest.partition("/")[0]
-    end = rest.rfind("@") if ":" in authority and "@" not in authority else authority.rfind("@")
-    user, _, password = rest[: max(end, 0)].partition(":")
-    hidden = {password, unquote(password), user if not password else "", query}
-    hidden |= {value for pair in query.split("&") for value in (pair.partition("=")[2],)}
-    return f"{scheme}://{rest[end + 1 :]}", {text for text in hidden if text}
-
-
-def _secrets(url: str, options: Any) -> set[str]:
-    """Everything that may be a credential."""
-    found: set[str] = set()
-    for part in url.split("::"):
-        found |= _without_secrets(part)[1]
-    pending = [options]
-    while pending:
-        match pending.pop():
-            case dict() as mapping:
-                pending += [value for key, value in mapping.items() if key not in HARMLESS]
-            case list() | tuple() as items:
-                pending += items
-            case str(text) if len(text) > 2:
-                found.add(text)
-    return found

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import atomic
 from ..errors import BackendError, PdtError
-from ..stream import CHUNK
+from ..stream import CHUNK, MemoryWriter, Reader, Writer
+from .fsspec_kinds import identity
 
 if TYPE_CHECKING:
     from .fsspec import FsspecRepository
 
-__all__ = ("CommittedWriter", "MemoryWriter", "MovedWriter", "RemoteReader", "SpooledWriter")
+__all__ = ("CommittedWriter", "InMemoryWriter", "MovedWriter", "RemoteReader", "SpooledWriter")
+
+REPLACED = 10
+"""So often a value is read again from its beginning, when another took its place in the meantime."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -32,40 +35,61 @@ class _Stream:
 
     async def _do(self, verb: str, function: Callable[[Any], T]) -> T:
         try:
-            return await self._repository.do(f"cannot {verb} {self._job}", function)
+            return await self._repository.do(f"cannot {verb} {self._job}", function, again=False)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             reason = error.strerror or type(error).__name__
             raise BackendError(f"{self._repository} cannot {verb} {self._job}: {reason}") from None
 
-    async def __aenter__(self) -> Self:
-        return self
 
+class RemoteReader(_Stream, Reader):
+    """A `ReadStream` over a file of fsspec's, which never gives a part of one value and a part of the next.
 
-class RemoteReader(_Stream):
-    """A `ReadStream` over a file of fsspec's."""
+    :param opened: the file, and its `identity`.
+    """
 
-    def __init__(self, repository: FsspecRepository, job: str, file: Any) -> None:
+    def __init__(self, repository: FsspecRepository, job: str, path: str, opened: tuple[Any, Any]) -> None:
         super().__init__(repository, job)
-        self._file = file
+        self._path = path
+        self._opened: tuple[Any, Any] | None = opened
+        self._untouched = True
+
+    @staticmethod
+    def begin(fs: Any, path: str) -> tuple[Any, Any]:
+        """Open a file."""
+        known = identity(fs, path)
+        return fs.open(path, "rb"), known
+
+    def _read(self, fs: Any, n: int) -> bytes | None:
+        """What `read` returns; None when it is of another value than was opened."""
+        assert self._opened is not None
+        file, known = self._opened
+        data = bytes(file.read(n))
+        ended = n < 0 or (n > 0 and not data)
+        return None if ended and known is not None and identity(fs, self._path) != known else data
 
     async def read(self, n: int | None = None, /) -> bytes:
-        if self._file is None:
+        if self._opened is None:
             raise ValueError("read from a closed stream")
-        file = self._file
-        return bytes(await self._do("read", lambda fs: file.read(-1 if n is None else n)))
+        size = -1 if n is None else n
+        for _ in range(REPLACED):
+            data = await self._do("read", lambda fs: self._read(fs, size))
+            if data is not None:
+                self._untouched = False
+                return data
+            if not self._untouched:
+                break
+            # Nobody has seen anything of it yet.
+            await self.close()
+            self._opened = await self._do("read", lambda fs: self.begin(fs, self._path))
+        raise BackendError(f"{self._repository} cannot read {self._job}: it was replaced while it was read; try again")
 
     async def close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            await self._do("read", lambda fs: file.close())
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await self._do("read", lambda fs: opened[0].close())
 
 
-class _Writer(_Stream, ABC):
+class _Writer(_Stream, Writer):
     """A `WriteStream` into a file that is opened with the first write."""
 
     def __init__(self, repository: FsspecRepository, job: str, path: str) -> None:
@@ -130,16 +154,11 @@ class _Writer(_Stream, ABC):
         if file is None:
             return
         try:
-            await self._repository.do(f"cannot drop {self._job}", lambda fs: self._drop(fs, file))
+            await self._repository.do(f"cannot drop {self._job}", lambda fs: self._drop(fs, file), again=False)
         except FileNotFoundError:
             pass  # it did not come that far
         except (PdtError, OSError) as error:
             log.debug("%s: what was written of %s may be left: %s", self._repository, self._job, type(error).__name__)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
 
 
 class MovedWriter(_Writer):
@@ -193,30 +212,13 @@ class SpooledWriter(_Writer):
         file.close()
 
 
-class MemoryWriter(_Stream):
+class InMemoryWriter(_Stream, MemoryWriter):
     """A `WriteStream` whose bytes become a file of fsspec's memory at the end."""
 
     def __init__(self, repository: FsspecRepository, job: str, path: str) -> None:
-        super().__init__(repository, job)
+        _Stream.__init__(self, repository, job)
+        MemoryWriter.__init__(self)
         self._path = path
-        self._buffer: bytearray | None = bytearray()
 
-    async def write(self, data: bytes, /) -> int:
-        if self._buffer is None:
-            raise ValueError("write to a closed stream")
-        self._buffer += data
-        return len(data)
-
-    async def close(self) -> None:
-        buffer, self._buffer = self._buffer, None
-        if buffer is not None:
-            value = bytes(buffer)
-            await self._do("write", lambda fs: fs.pipe_file(self._path, value))
-
-    async def abort(self) -> None:
-        self._buffer = None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
+    async def _store(self, value: bytes) -> None:
+        await self._do("write", lambda fs: fs.pipe_file(self._path, value))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Collection, Iterable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from .. import job as job_ids
 from ..errors import JobNotFound
-from ..stream import MemoryReader, ReadStream, WriteStream
+from ..stream import MemoryReader, MemoryWriter, ReadStream, WriteStream
 from .base import BlobRepository, MetadataRepository, Repository, job_getter
 
 __all__ = ("InProcessBlobRepository", "InProcessBlobStream", "InProcessMetadataRepository")
@@ -77,35 +76,16 @@ class InProcessMetadataRepository(_InProcess, MetadataRepository):
             return True
 
 
-class InProcessBlobStream:
+class InProcessBlobStream(MemoryWriter):
     """Bytes on their way into an `InProcessBlobRepository`."""
 
     def __init__(self, repository: InProcessBlobRepository, job: str) -> None:
+        super().__init__()
         self._repository = repository
         self._job = job
-        self._buffer: bytearray | None = bytearray()
 
-    async def write(self, data: bytes, /) -> int:
-        if self._buffer is None:
-            raise ValueError("write to a closed stream")
-        self._buffer += data
-        return len(data)
-
-    async def close(self) -> None:
-        buffer, self._buffer = self._buffer, None
-        if buffer is not None:
-            self._repository.data[self._job] = bytes(buffer)
-
-    async def abort(self) -> None:
-        self._buffer = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
+    async def _store(self, value: bytes) -> None:
+        self._repository.data[self._job] = value
 
 
 class InProcessBlobRepository(_InProcess, BlobRepository):

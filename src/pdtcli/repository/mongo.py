@@ -1,20 +1,19 @@
 """Metadata in MongoDB: one document a job, whose `_id` is the job and whose fields are the value.
 
-A claim is an insert, which the unique index on `_id` lets one of many win. Listings go along that index in pages, so
-that one that broke in the middle goes on where it was.
+A claim is an insert, which the unique index on `_id` lets one of many win.
 """
 
 from __future__ import annotations
 
-import datetime
-import reprlib
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import job as job_ids
-from ..errors import BackendError, InvalidValue
+from ..errors import BackendError
 from .base import MetadataRepository, job_getter
 from .mongo_client import Document, MongoPlace, Source, codec_options
+from .mongo_listing import all_documents, key_pages, shown
+from .mongo_values import decode_into, encode
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.collection import AsyncCollection
@@ -24,19 +23,14 @@ __all__ = ("MongoMetadataRepository",)
 KEYS = 50_000
 """Keys in one page of a listing: some megabytes, below the 16 MiB of a reply."""
 
-VALUES = 5_000
-"""Values in one page, or keys in one question; the server cuts a reply at 16 MiB."""
+VALUES = 25_000
+"""Values in one page of a listing; the server cuts a reply at 16 MiB."""
+
+ASKED = 5_000
+"""Keys in one question."""
 
 WRITES = 1_000
 """Values written at once."""
-
-DEEP = 90
-"""So many levels a value may be nested; the server's own limit is 100 for a document."""
-
-WRAPPED = "_value"
-"""The one field of a document whose value is no mapping, or one that cannot be a document as it is."""
-
-_SCALARS = frozenset({type(None), bool, float, str, bytes, datetime.datetime})
 
 
 class MongoMetadataRepository(MetadataRepository):
@@ -76,64 +70,36 @@ class MongoMetadataRepository(MetadataRepository):
 
     # ---- keys
 
-    async def _pages(self, size: int, projection: Document | None) -> AsyncIterator[list[Document]]:
-        """All documents in the order of their `_id`."""
-        after: list[Any] = []
-        while True:
-            found = await self._page(size, projection, after)
-            # The bound is inclusive; but what was there may have been deleted meanwhile.
-            fresh = found[1:] if after and found and found[0]["_id"] == after[0] else found
-            after = [found[-1]["_id"]] if len(found) > size else []
-            if fresh:
-                yield fresh
-            if not after:
-                return
-
-    async def _page(self, size: int, projection: Document | None, after: list[Any]) -> list[Document]:
-        """At most `size` documents and one more, in the order of their `_id`, from that of `after` on."""
-
-        async def page(collection: AsyncCollection[Document]) -> list[Document]:
-            cursor = collection.find({}, projection).sort("_id", 1).limit(size + 1).batch_size(size + 2)
-            if after:
-                # Not {"$gt": …}, which sees only what is of the same type.
-                cursor = cursor.min([("_id", after[0])]).hint([("_id", 1)])
-            return await cursor.to_list()
-
-        return await self._at.run(self, page)
-
     async def unfiltered_iter(self) -> AsyncIterator[str]:
-        async for page in self._pages(KEYS, {"_id": 1}):
-            for document in page:
-                yield document["_id"] if isinstance(document["_id"], str) else repr(document["_id"])
+        async for page in key_pages(self._at, self, KEYS):
+            for job in page.jobs:
+                yield job
+            for other in page.others:
+                yield shown(other)
 
     async def keys(self) -> set[str]:
         good: set[str] = set()
         bad: list[str] = []
-        async for page in self._pages(KEYS, {"_id": 1}):
-            names = [document["_id"] for document in page]
-            strings = [name for name in names if isinstance(name, str)]
-            bad += [repr(name) for name in names if not isinstance(name, str)]
-            valid, invalid = job_ids.split_valid(strings)
-            good |= valid
-            bad += invalid
+        async for page in key_pages(self._at, self, KEYS):
+            good.update(page.jobs)
+            bad += map(shown, page.others)
         self.warn_skipped(bad)
         return good
 
     async def contains(self, job: str, /) -> bool:
         return bool(await self.among([job]))
 
-    async def _find(self, jobs: Collection[str], projection: Document | None) -> AsyncIterator[Document]:
-        for some in batches([job for job in jobs if job_ids.is_valid(job)], VALUES):
+    async def _find(self, jobs: Collection[str], projection: Document | None) -> AsyncIterator[list[Document]]:
+        for some in batches([job for job in jobs if job_ids.is_valid(job)], ASKED):
             query = {"_id": {"$in": some}}
 
             async def find(collection: AsyncCollection[Document], query: Document = query) -> list[Document]:
-                return await collection.find(query, projection).batch_size(VALUES + 1).to_list()
+                return await collection.find(query, projection).batch_size(ASKED + 1).to_list()
 
-            for document in await self._at.run(self, find):
-                yield document
+            yield await self._at.run(self, find)
 
     async def among(self, jobs: Collection[str]) -> set[str]:
-        return {document["_id"] async for document in self._find(jobs, {"_id": 1})}
+        return {document["_id"] async for found in self._find(jobs, {"_id": 1}) for document in found}
 
     # ---- values
 
@@ -143,18 +109,19 @@ class MongoMetadataRepository(MetadataRepository):
         return (await self.info_many([job])).get(job, {})
 
     async def info_many(self, jobs: Collection[str]) -> dict[str, Any]:
-        return {document["_id"]: decode(document) async for document in self._find(jobs, None)}
+        found: dict[str, Any] = {}
+        async for documents in self._find(jobs, None):
+            decode_into(found, documents)
+        return found
 
     async def info_all(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         bad: list[str] = []
-        async for page in self._pages(VALUES, None):
-            for document in page:
-                job = document["_id"]
-                if job_ids.is_valid(job):
-                    found[job] = decode(document)
-                else:
-                    bad.append(job if isinstance(job, str) else repr(job))
+        async for documents in all_documents(self._at, self, VALUES):
+            if not job_ids.all_valid([document["_id"] for document in documents]):
+                bad += [shown(document["_id"]) for document in documents if not job_ids.is_valid(document["_id"])]
+                documents = [document for document in documents if job_ids.is_valid(document["_id"])]
+            decode_into(found, documents)
         self.warn_skipped(bad)
         return found
 
@@ -227,7 +194,7 @@ class MongoMetadataRepository(MetadataRepository):
         await self.delete_many([job])
 
     async def delete_many(self, jobs: Iterable[str]) -> None:
-        for some in batches([job_ids.check(job) for job in jobs], VALUES):
+        for some in batches([job_ids.check(job) for job in jobs], ASKED):
             query = {"_id": {"$in": some}}
 
             async def remove(collection: AsyncCollection[Document], query: Document = query) -> None:
@@ -240,75 +207,3 @@ def batches(items: list[Any], size: int) -> Iterator[list[Any]]:
     """The items, so many at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-# ---- values and documents
-
-
-def encode(job: str, value: Any, who: object = "MongoDB") -> Document:
-    """The document of a value.
-
-    :raises InvalidValue: for what YAML, or BSON, cannot hold.
-    """
-    try:
-        _check(value, 0)
-    except InvalidValue as error:
-        raise InvalidValue(f"{who}: the value of {job} cannot be stored: {error}") from None
-    plain = type(value) is dict and "_id" not in value and value.keys() != {WRAPPED}
-    if plain and not any(key.startswith("$") or "." in key or not key for key in value):
-        return {"_id": job, **value}
-    return {"_id": job, WRAPPED: value}
-
-
-def decode(document: Document) -> Any:
-    """The value of a document, which is used up."""
-    del document["_id"]
-    _simplify(document.items(), document)
-    return document[WRAPPED] if len(document) == 1 and WRAPPED in document else document
-
-
-def _simplify(items: Iterable[tuple[Any, Any]], container: Any) -> None:
-    """Make plain integers of bson's own, which know what size they were stored in and which YAML does not take."""
-    for key, value in items:
-        kind = type(value)
-        if kind in _SCALARS or kind is int:
-            continue
-        if kind is dict:
-            _simplify(value.items(), value)
-        elif kind is list:
-            _simplify(enumerate(value), value)
-        elif isinstance(value, int):
-            container[key] = int(value)
-
-
-def _check(value: Any, depth: int) -> None:
-    kind = type(value)
-    if kind is str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidValue(f"{reprlib.repr(value)} is not valid Unicode") from None
-    elif kind in _SCALARS:
-        return
-    elif kind is int:
-        if not -(2**63) <= value < 2**63:
-            raise InvalidValue(f"{reprlib.repr(value)} has more than 64 bits: store it as text")
-    elif depth >= DEEP:
-        raise InvalidValue(f"it contains itself, or is nested more than {DEEP} levels deep")
-    elif kind is dict:
-        for key, item in value.items():
-            if type(key) is not str or "\0" in key:
-                raise InvalidValue(f"the key {reprlib.repr(key)} is not a string that MongoDB takes: use another one")
-            if key == "$ref" and "$id" in value:
-                raise InvalidValue("a mapping of $ref and $id would come back as a reference: use other keys")
-            _check(key, depth + 1)
-            _check(item, depth + 1)
-    elif kind is list or kind is tuple:
-        for item in value:
-            _check(item, depth + 1)
-    elif kind is datetime.date:
-        raise InvalidValue(f"{value} is a date without a time, which MongoDB does not know: store a time or text")
-    else:
-        raise InvalidValue(
-            f"{reprlib.repr(value)} is of the type {kind.__name__}, which neither YAML nor MongoDB holds"
-        )

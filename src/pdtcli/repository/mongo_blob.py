@@ -22,7 +22,7 @@ from .. import job as job_ids
 from ..errors import BackendError, JobNotFound
 from ..stream import ReadStream, WriteStream
 from .base import BlobRepository, job_getter
-from .mongo import KEYS, VALUES, batches
+from .mongo import ASKED, KEYS, batches
 from .mongo_client import Document, MongoPlace, Source
 from .mongo_stream import LATEST, GridReader, GridWriter
 
@@ -121,7 +121,7 @@ class MongoBlobRepository(BlobRepository):
 
     async def _revisions(self, jobs: Collection[str], projection: Document) -> AsyncIterator[Document]:
         """All documents of these names, the one that counts first."""
-        for some in batches([job for job in jobs if job_ids.is_valid(job)], VALUES):
+        for some in batches([job for job in jobs if job_ids.is_valid(job)], ASKED):
             query = {"filename": {"$in": some}}
 
             async def find(files: AsyncCollection[Document], query: Document = query) -> list[Document]:
@@ -143,7 +143,7 @@ class MongoBlobRepository(BlobRepository):
 
     async def delete_many(self, jobs: Iterable[str]) -> None:
         """Remove several jobs at once; what they take up is free again an hour later, after the next `validate`."""
-        for some in batches([job_ids.check(job) for job in jobs], VALUES):
+        for some in batches([job_ids.check(job) for job in jobs], ASKED):
             latest: dict[str, Any] = {}
             older: list[Any] = []
             async for document in self._revisions(some, {"filename": 1}):
@@ -158,7 +158,7 @@ class MongoBlobRepository(BlobRepository):
 
         if ids:
             await self.ensure_indexes()
-        for some in batches(ids, VALUES):
+        for some in batches(ids, ASKED):
             # The mark keeps a writer, which may not have come to its end yet, from giving up this lease as its own.
             change = {"$currentDate": {"at": True}, "$set": {"gone": True}}
             requests = [UpdateOne({"_id": id}, change, upsert=True) for id in some]

@@ -13,7 +13,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BackendError, InvalidValue, PdtError, UsageError
@@ -37,6 +36,9 @@ LONGEST_PAUSE = 2.0
 
 HEARTBEAT = 2000
 """Milliseconds until a server that failed is looked at again; pymongo's own 10 seconds are a third of the limit."""
+
+FAREWELL = 1.0
+"""Seconds for telling the server that this client is gone."""
 
 PASSING = frozenset(
     {6, 7, 43, 63, 89, 91, 133, 134, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436}
@@ -72,6 +74,7 @@ class _Opener:
         return f"<{type(self).__name__.strip('_')} {self.__name__}>"
 
     async def __call__(self) -> AsyncIterator[AsyncDatabase[Document]]:
+        import pymongo
         from pymongo import AsyncMongoClient
         from pymongo.errors import PyMongoError
 
@@ -93,7 +96,9 @@ class _Opener:
         try:
             yield client[str(self.database)]
         finally:
-            await client.close()
+            # It says goodbye to the server, which may be the one that has just been found not to answer.
+            with pymongo.timeout(min(self._timeout, FAREWELL)):
+                await client.close()
 
 
 def mongo_database(
@@ -131,13 +136,13 @@ Source = Any
 
 
 def codec_options() -> CodecOptions[Document]:
-    """How documents are decoded: times aware and in UTC, and those beyond Python's as they are.
+    """How documents are decoded: times in UTC but without a zone (see `mongo_values`), and as they are beyond Python's.
 
     No type registry: with one, bson takes the long way, and twice the time.
     """
     from bson.codec_options import CodecOptions, DatetimeConversion
 
-    return CodecOptions(tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+    return CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 
 class MongoPlace:
@@ -172,7 +177,7 @@ class MongoPlace:
                 parts = [f"{database.name}.{self.source.name}" if database is not None else self.source.name]
             else:
                 parts = [self.source.name]
-        elif isinstance(opener := getattr(self.source, "_manager", self.source), _Opener):
+        elif isinstance(opener := getattr(self.source, "manager", self.source), _Opener):
             parts = [str(opener.database)]
         return ".".join([*parts, *([self.name] if self.name is not None else [])]) or "?"
 

@@ -212,7 +212,7 @@ class GridWriter:
 
         async def insert(files: AsyncCollection[Document]) -> list[Any]:
             before = await files.find_one({"filename": self._job}, {"uploadDate": 1}, sort=LATEST)
-            date = datetime.now(tz=UTC)
+            date = datetime.now(tz=UTC).replace(tzinfo=None)  # as stored ones are read
             if before is not None and isinstance(before.get("uploadDate"), datetime):
                 # Another machine's clock may be ahead.
                 date = max(date, before["uploadDate"] + timedelta(milliseconds=1))

@@ -6,13 +6,12 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from .. import job as job_ids
 from ..errors import InvalidValue, JobNotFound, UsageError
 from ..paths import absolute
-from ..stream import MemoryReader, ReadStream, WriteStream
+from ..stream import MemoryReader, MemoryWriter, ReadStream, WriteStream
 from .base import BlobRepository, job_getter
 
 if TYPE_CHECKING:
@@ -76,42 +75,26 @@ class ImageRepository(BlobRepository):
         return ManifestWriter(self, job)
 
 
-class ManifestWriter:
+class ManifestWriter(MemoryWriter):
     """A manifest on its way under a tag; kept in memory, for it is small."""
 
     def __init__(self, repository: ImageRepository, job: str) -> None:
+        super().__init__()
         self._repository = repository
         self._job = job
-        self._buffer: bytearray | None = bytearray()
 
     async def write(self, data: bytes, /) -> int:
         from ..registry.images import MANIFEST_LIMIT
 
-        if self._buffer is None:
-            raise ValueError("write to a closed stream")
-        if len(self._buffer) + len(data) > MANIFEST_LIMIT:
+        if self._buffer is not None and len(self._buffer) + len(data) > MANIFEST_LIMIT:
             self._buffer = None
             raise InvalidValue(f"{self._repository} takes manifests of images, of up to {MANIFEST_LIMIT} bytes")
-        self._buffer += data
-        return len(data)
+        return await super().write(data)
 
-    async def close(self) -> None:
+    async def _store(self, value: bytes) -> None:
         from ..registry.images import Manifest
 
-        buffer, self._buffer = self._buffer, None
-        if buffer is not None:
-            await self._repository.store().put_manifest(Manifest.parse(bytes(buffer)), self._job)
-
-    async def abort(self) -> None:
-        self._buffer = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
+        await self._repository.store().put_manifest(Manifest.parse(value), self._job)
 
 
 class DockerRepository(ImageRepository):

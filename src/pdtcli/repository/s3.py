@@ -1,8 +1,8 @@
 """Repositories in a bucket of a store that speaks the S3 protocol (Amazon S3 API reference, version 2006-03-01).
 
 A job is the object ``PREFIX JOB SUFFIX``. An object appears when its upload is complete, so nothing is ever half there.
-What boto3 does is done in threads (`s3_calls`); streams are in `s3_streams`, listings in `s3_listing`, the words for
-errors in `s3_errors`.
+Calls are made in threads (`s3_calls`), by boto3 or past it (`s3_lean`); streams are in `s3_streams` and `s3_upload`,
+listings in `s3_listing`, the words for errors in `s3_errors`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .base import BlobRepository, job_getter
 from .s3_calls import Bucket
 from .s3_claims import HIDDEN, create_object, is_older, sweep_probes, why_not
 from .s3_errors import Absent, NotOffered, OutOfRange, error_code, no_claims
-from .s3_streams import Reader, Writer
+from .s3_streams import Reader
+from .s3_upload import Writer
 from .yaml import YamlMetadataRepository, dump, load
 
 __all__ = ("S3BucketInfo", "S3BucketRepository", "YamlMetadataS3Repository")

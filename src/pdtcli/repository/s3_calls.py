@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
+from . import s3_lean
 from .s3_errors import is_bare, translate
 
 __all__ = ("Bucket", "Threads", "attempts", "threads_of")
@@ -178,11 +179,11 @@ class Bucket:
     def do(self, operation: str, /, **parameters: Any) -> Any:
         """Make a call in this thread.
 
-        :param operation: a method of the client, such as ``get_object``.
+        :param operation: a method of the client, such as ``get_object``, or `s3_place.NAMES`.
         :raises PdtError: for whatever goes wrong; `s3_errors` has the kinds.
         """
         try:
-            return getattr(self.client, operation)(Bucket=self.name, **parameters)
+            return s3_lean.call(self.client, self.name, operation, parameters)
         except Exception as error:
             raise self.explain(error, parameters.get("Key")) from error
 

@@ -56,6 +56,8 @@ def s3_client(
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
+        from .s3_lean import release
+
         try:
             session = boto3.session.Session(
                 profile_name=profile_name,
@@ -83,6 +85,7 @@ def s3_client(
         try:
             yield client
         finally:
+            release(client)
             client.close()
 
     s3.__name__ = s3.__qualname__ = "s3_client"

@@ -6,12 +6,11 @@ cannot make the listing wrong, only slow: each name is in exactly one range. The
 listings, which of the names that could follow are there.
 
 Nothing of an answer but the names is needed, and reading the rest of its XML is most of what a client has to do. So
-the names are taken out before the client parses it (`_take_names`), for the requests of this module only.
+it is read by `s3_xml`, also where the client sends the request (`_take_listing`), for the requests of this module only.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 import weakref
@@ -19,10 +18,10 @@ from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
-from xml.sax.saxutils import unescape
 
 from .s3_calls import Bucket
+from .s3_place import NAMES
+from .s3_xml import Listing, read_listing
 
 __all__ = ("PAGE", "keys", "page", "pages")
 
@@ -42,45 +41,18 @@ LAST = "~"
 """Comes after every character that a job may have."""
 
 
-class Page(NamedTuple):
-    """One answer: keys and how to go on; `more` is None at the end of the listing, and so is `last` without names."""
-
-    keys: list[str]
-    more: str | None
-    last: str | None
-
-
 _mine = threading.local()
-_contents = re.compile(rb"<Contents>.*</Contents>", re.DOTALL)
-_key = re.compile(rb"<Contents>.*?<Key>(.*?)</Key>", re.DOTALL)
 
 
-def _take_names(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Handler of botocore's event before-parse: cut the objects out of an answer, and keep their keys."""
+def _take_listing(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Handler of botocore's event before-parse: read an answer instead of the client, for this module's requests."""
     if not getattr(_mine, "listing", False) or response_dict["status_code"] != 200:
         return
-    body = response_dict["body"]
-    match = _contents.search(body)
-    if match is None:
+    try:
+        customized_response_dict["Listing"] = read_listing(response_dict["body"])
+    except ValueError:
         return
-    block = match[0]
-    found = _key.findall(block)
-    if len(found) != block.count(b"<Contents>") or b"<![CDATA[" in block or b"<CommonPrefixes>" in block:
-        return
-    text = b"\n".join(found).decode()
-    if "&" in text:
-        text = unescape(text, {"&quot;": '"', "&apos;": "'"})
-    if "&#" in text:
-        return
-    if "%" in text or "+" in text:
-        if b"<EncodingType>url</EncodingType>" in body:
-            text = "\n".join(map(unquote_plus, text.split("\n")))
-        elif b"EncodingType" in body:
-            return
-    if text.count("\n") + 1 != len(found):  # a key with a newline in it
-        return
-    customized_response_dict["PdtKeys"] = text.split("\n")
-    response_dict["body"] = body[: match.start()] + body[match.end() :]
+    response_dict["body"] = b"<ListBucketResult/>"
 
 
 _prepared: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -90,13 +62,13 @@ _preparing = threading.Lock()
 def _prepare(client: Any) -> None:
     with _preparing:
         if client not in _prepared:
-            client.meta.events.register("before-parse.s3.ListObjectsV2", _take_names, unique_id="pdt-names")
+            client.meta.events.register("before-parse.s3.ListObjectsV2", _take_listing, unique_id="pdt-listing")
             _prepared.add(client)
 
 
 def page(
     bucket: Bucket, prefix: str, *, after: str | None = None, more: str | None = None, limit: int | None = None
-) -> Page:
+) -> Listing:
     """One answer, in a thread.
 
     Names with a slash behind the prefix are no jobs, and are left out by the server: it gives each "directory" once.
@@ -110,15 +82,16 @@ def page(
         place = {"ContinuationToken": more}
     _mine.listing = True
     try:
-        answer = bucket.do("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=limit or PAGE, **place)
+        answer = bucket.do(NAMES, Prefix=prefix, Delimiter="/", MaxKeys=limit or PAGE, **place)
     finally:
         _mine.listing = False
-    keys = answer.get("PdtKeys")
-    if keys is None:
-        keys = [entry["Key"] for entry in answer.get("Contents", ())]
+    listing: Listing | None = answer.get("Listing")
+    if listing is not None:
+        return listing
+    keys = [entry["Key"] for entry in answer.get("Contents", ())]
     ends = keys[-1:] + [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())[-1:]]
     token = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
-    return Page(keys, token, max(ends, default=None))
+    return Listing(keys, max(ends, default=None), token)
 
 
 async def pages(bucket: Bucket, prefix: str) -> AsyncIterator[list[str]]:

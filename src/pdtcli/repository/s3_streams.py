@@ -1,11 +1,12 @@
 """Values of an S3 bucket as streams, in bounded memory.
 
 A reader that loses its connection goes on where it was, with a ranged request under If-Match, so that it never joins
-halves of two values. A writer holds back up to 8 MiB, which then are one put; what is longer becomes a multipart
-upload, invisible until it is completed.
+halves of two values. What is longer than `LONG` is fetched in ranges, some at the same time, once its reader has read
+the first of them: a single connection is slow where the way is long, and a reader that only looks at the beginning
+costs nothing more.
 
-Memory: a reader holds what was asked for, at most `READ_AHEAD` bytes otherwise; a writer one part that fills and up
-to `IN_FLIGHT` bytes of parts on their way, or one part where it is larger: 40 MiB for values of up to 8 GB.
+Memory: a reader holds what was asked for, at most `READ_AHEAD` bytes otherwise; of a long value one range that is being
+read and up to `IN_FLIGHT` bytes of those behind it, 40 MiB.
 """
 
 from __future__ import annotations
@@ -13,36 +14,35 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
+from collections import deque
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ..errors import BackendError
 from .s3_calls import Bucket, attempts
-from .s3_errors import Absent, Changed, UploadGone
+from .s3_errors import Absent, Changed
 
-__all__ = ("IN_FLIGHT", "PART", "READ_AHEAD", "Reader", "Writer", "part_size", "pause")
+__all__ = ("IN_FLIGHT", "LONG", "PART", "READ_AHEAD", "Reader", "pause")
+
+T = TypeVar("T")
 
 PART = 8 * 1024 * 1024
-"""Bytes of a part, and of the longest value that is one put. S3 takes parts of 5 MiB and more, but for the last."""
-
-STEP = 1000
-"""After so many parts their size doubles: S3 takes 10,000 parts, and values of terabytes are to fit into them."""
+"""Bytes of a part, of a range, and of the longest value that is one put. S3 takes parts of 5 MiB and more, but for the
+last."""
 
 IN_FLIGHT = 4 * PART
-"""Bytes of parts that are on their way at once."""
+"""Bytes of parts or ranges that are on their way at once."""
+
+LONG = 4 * PART
+"""A value that is longer is fetched in several ranges at the same time."""
 
 READ_AHEAD = 256 * 1024
 """A value that is not longer is read whole when it is opened, in one hop to a thread."""
 
 PIECE = 1024 * 1024
 """Bytes that are read from the connection at a time where all of a value is asked for."""
-
-
-def part_size(number: int) -> int:
-    """Bytes of the part `number`, counted from 1."""
-    return PART << ((number - 1) // STEP)
 
 
 def pause(attempt: int) -> float:
@@ -63,6 +63,8 @@ class Reader:
         self._ready: bytes | None = None
         self._failures = 0
         self._reading: asyncio.Future[Any] | None = None
+        self._in_ranges = False
+        self._ranges: _Ranges | None = None
         self._closed = False
 
     @classmethod
@@ -88,16 +90,40 @@ class Reader:
         self._body = response["Body"]
         if self._size <= READ_AHEAD:
             self._ready = self._whole()
+        self._in_ranges = self._size > LONG and self._etag is not None and response.get("AcceptRanges") == "bytes"
 
     def _whole(self) -> bytes:
-        data = b""
-        while len(data) < self._size:
-            if self._failures:
-                time.sleep(pause(self._failures))
-            data += self._read(self._size - len(data))
+        data = self._rest()
         self._at = 0
-        self._drop()
         return data
+
+    def _rest(self) -> bytes:
+        """All up to the end, in a thread."""
+        pieces = []
+        try:
+            while self._at < self._size:
+                if self._failures:
+                    time.sleep(pause(self._failures))
+                pieces.append(self._read(self._size - self._at))
+        finally:
+            self._drop()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def range(self, start: int, view: memoryview) -> None:
+        """Fill a piece of memory with a part of the same value, in a thread.
+
+        :raises BackendError: when the value is another one by now.
+        """
+        reader = Reader(self._bucket, self._key)
+        reader._at, reader._size, reader._etag = start, start + len(view), self._etag
+        try:
+            while reader._at < reader._size:
+                if reader._failures:
+                    time.sleep(pause(reader._failures))
+                rest = view[reader._at - start :]
+                reader._take(lambda body, rest=rest: body.readinto(rest), int)  # type: ignore[misc]
+        finally:
+            reader._drop()
 
     def whole(self) -> bytes:
         """All of a value that is known to be small; in a thread."""
@@ -114,11 +140,8 @@ class Reader:
             response["Body"].close()
         else:
             self._size = start + response["ContentLength"]
-        self._at, data = start, b""
-        while self._at < self._size:
-            data += self._read(self._size - self._at)
-        self._drop()
-        return data
+        self._at = start
+        return self._rest()
 
     def _lost(self, error: Exception) -> None:
         """The body broke off: drop it, or give up."""
@@ -154,19 +177,24 @@ class Reader:
 
     def _read(self, n: int) -> bytes:
         """Up to `n` bytes, in a thread; none when the connection broke and it is worth trying again."""
+        return self._take(lambda body: body.read(n), len) or b""
+
+    def _take(self, take: Callable[[Any], T], size: Callable[[T], int]) -> T | None:
+        """Take some of the body, in a thread; None when the connection broke and it is worth trying again."""
         if self._body is None:
             self._resume()
         try:
-            data: bytes = self._body.read(n)
-            if not data or (self._at + len(data) == self._size and self._body.read(1)):
+            taken = take(self._body)
+            n = size(taken)
+            if not n or (self._at + n == self._size and self._body.read(1)):
                 # The read behind the end is also what makes the client compare checksums.
                 raise ConnectionError("the value has another length than the server said")
         except Exception as error:
             self._lost(error)
-            return b""
+            return None
         self._failures = 0
-        self._at += len(data)
-        return data
+        self._at += n
+        return taken
 
     async def _fill(self, function: Any) -> bytes:
         self._reading = self._bucket.threads.submit(function)
@@ -185,16 +213,24 @@ class Reader:
             while data := await self.read(PIECE):
                 pieces.append(data)
             return b"".join(pieces)
+        if self._in_ranges and self._at >= PART:
+            if self._ranges is None:
+                self._drop()
+                self._ranges = _Ranges(self._bucket, self.range, self._at, self._size)
+            return await self._ranges.read(n)
         while n and self._at < self._size:
             if self._failures:
                 await asyncio.sleep(pause(self._failures))
-            if data := await self._fill(partial(self._read, min(n, self._size - self._at))):
+            end = PART if self._in_ranges else self._size
+            if data := await self._fill(partial(self._read, min(n, end - self._at))):
                 return data
         return b""
 
     async def close(self) -> None:
         self._closed = True
         self._ready = None
+        if self._ranges is not None:
+            self._ranges.close()
         if self._reading is not None and not self._reading.done():
             # A read that was cancelled still uses the connection.
             self._reading.add_done_callback(lambda _: self._drop())
@@ -210,165 +246,69 @@ class Reader:
         await self.close()
 
 
+class _Ranges:
+    """The rest of a long value, of which several ranges are fetched at the same time and read in order.
+
+    Their memory is used again and again: having it mapped anew for each takes longer than receiving it.
+
+    :param fetch: fills a piece of memory with what is at a place, in a thread.
+    """
+
+    def __init__(self, bucket: Bucket, fetch: Callable[[int, memoryview], None], start: int, end: int) -> None:
+        self._threads = bucket.threads
+        self._fetch = fetch
+        self._next = start
+        self._end = end
+        self._coming: deque[tuple[asyncio.Future[None], memoryview]] = deque()
+        self._piece = memoryview(b"")
+        self._at = 0
+        self._free: list[bytearray] = []
+
+    async def read(self, n: int) -> bytes:
+        """Up to `n` bytes; none at the end."""
+        if self._at == len(self._piece):
+            self._order()
+            if not self._coming:
+                return b""
+            future, piece = self._coming[0]
+            await asyncio.shield(future)
+            # Only now it leaves its place: a read that is cancelled loses nothing.
+            self._coming.popleft()
+            if self._piece:
+                self._free.append(self._piece.obj)  # type: ignore[arg-type]
+            self._piece, self._at = piece, 0
+            self._order()
+        data = bytes(self._piece[self._at : self._at + n])
+        self._at += len(data)
+        return data
+
+    def _order(self) -> None:
+        while self._next < self._end and len(self._coming) < IN_FLIGHT // PART:
+            memory = self._free.pop() if self._free else bytearray(PART)
+            view = memoryview(memory)[: self._end - self._next]
+            self._coming.append((self._threads.submit(partial(self._fetch, self._next, view)), view))
+            self._next += len(view)
+
+    def close(self) -> None:
+        """Do without what has not come yet."""
+        self._next = self._end
+        self._piece = memoryview(b"")
+        self._at = 0
+        for future, _ in self._coming:
+            future.add_done_callback(_forget)
+            future.cancel()
+        self._coming.clear()
+
+
+def _forget(future: asyncio.Future[None]) -> None:
+    """Take notice of an error that nobody asks for any more."""
+    if not future.cancelled():
+        future.exception()
+
+
 def _is_passing(error: Exception) -> bool:
     """Whether it is the connection that failed."""
     from botocore.exceptions import HTTPClientError, IncompleteReadError
     from urllib3.exceptions import HTTPError
 
     return isinstance(error, (HTTPClientError, IncompleteReadError, HTTPError, OSError))
-
-
-class Writer:
-    """A `WriteStream` into an object.
-
-    :param bucket: where to.
-    :param key: of the object.
-    :param mimetype: of what is written.
-    """
-
-    def __init__(self, bucket: Bucket, key: str, mimetype: str) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._mimetype = mimetype
-        self._part = bytearray()
-        self._upload: _Upload | None = None
-        self._open = True
-
-    async def write(self, data: bytes, /) -> int:
-        if not self._open:
-            raise ValueError("write to a closed stream")
-        rest = memoryview(data)
-        try:
-            while rest:
-                size = part_size(1 if self._upload is None else self._upload.next_number)
-                if len(self._part) == size:  # and there is more: 8 MiB are still one put
-                    await self._send()
-                    continue
-                piece = rest[: size - len(self._part)]
-                self._part += piece
-                rest = rest[len(piece) :]
-        except BaseException:
-            await self.abort()  # whoever goes on in spite of it must not store half a value
-            raise
-        return len(data)
-
-    async def _send(self) -> None:
-        if self._upload is None:
-            self._upload = _Upload(self._bucket, self._key)
-            await self._upload.start(self._mimetype)
-        part, self._part = self._part, bytearray()
-        await self._upload.send(part)
-
-    async def close(self) -> None:
-        if not self._open:
-            return
-        self._open = False
-        try:
-            if self._upload is None:
-                await self._bucket.threads.settle(partial(self._bucket.put, self._key, self._part, self._mimetype))
-            else:
-                await self._send()
-                await self._upload.complete()
-        except BaseException:
-            await self.abort()
-            raise
-        self._upload = None
-        self._part = bytearray()
-
-    async def abort(self) -> None:
-        self._open = False
-        self._part = bytearray()
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            await upload.abort()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
-
-
-class _Upload:
-    """A multipart upload: "Uploading and copying objects using multipart upload" in the Amazon S3 user guide."""
-
-    def __init__(self, bucket: Bucket, key: str) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._id: str | None = None
-        # Tells this upload from others, should the answer to its completion be lost.
-        self._token = uuid.uuid4().hex
-        self._etags: dict[int, str] = {}
-        self._sending: dict[asyncio.Future[Any], int] = {}
-        self._stopped = False
-        self.next_number = 1
-
-    async def start(self, mimetype: str) -> None:
-        """Begin the upload."""
-
-        def begin() -> None:
-            self._id = self._bucket.do(
-                "create_multipart_upload", Key=self._key, ContentType=mimetype, Metadata={"pdt-upload": self._token}
-            )["UploadId"]
-
-        await self._bucket.threads.settle(begin)
-
-    async def send(self, data: bytearray) -> None:
-        """Have a part uploaded, when there is room for it.
-
-        :raises BackendError: when this or an earlier part failed.
-        """
-        while self._sending and sum(self._sending.values()) + len(data) > IN_FLIGHT:
-            await self._some()
-        number, self.next_number = self.next_number, self.next_number + 1
-        self._sending[self._bucket.threads.submit(partial(self._put, number, data))] = len(data)
-
-    def _put(self, number: int, data: bytearray) -> None:
-        if self._stopped:
-            return
-        answer = self._bucket.do("upload_part", Key=self._key, UploadId=self._id, PartNumber=number, Body=data)
-        self._etags[number] = answer["ETag"]
-
-    async def _some(self) -> None:
-        """Wait until a part has arrived."""
-        done, _ = await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
-        for future in done:
-            del self._sending[future]
-        for future in done:
-            future.result()
-
-    async def complete(self) -> None:
-        """Make the parts the value."""
-        while self._sending:
-            await self._some()
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(self._etags.items())]
-        try:
-            await self._bucket.settle(
-                "complete_multipart_upload", Key=self._key, UploadId=self._id, MultipartUpload={"Parts": parts}
-            )
-        except UploadGone:
-            # The answer to an attempt that succeeded was lost, and the client asked again.
-            head = await self._bucket.call("head_object", Key=self._key)
-            if head.get("Metadata", {}).get("pdt-upload") != self._token:
-                raise
-
-    async def abort(self) -> None:
-        """Drop the parts; what could not be dropped is swept by a later `validate`."""
-        self._stopped = True
-        if self._sending:
-            # A part that arrives after the upload was aborted would stay.
-            done, _ = await asyncio.wait(self._sending)
-            for future in done:
-                future.exception()  # is known, or does not matter any more
-        self._sending.clear()
-        await self._bucket.threads.settle(self._end)
-
-    def _end(self) -> None:
-        if self._id is None:
-            return
-        try:
-            self._bucket.do("abort_multipart_upload", Key=self._key, UploadId=self._id)
-        except BackendError:
-            pass  # it is the smaller of two evils, and the other one is being told

@@ -1,7 +1,7 @@
 """YAML values, and metadata repositories on them.
 
 libyaml's safe loader and dumper are used where PyYAML has them; times are written in ISO 8601. PyYAML itself
-is imported with the first value that is read or written.
+is imported with the first value that is read, or written and not as simple as a record (`flat.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .. import atomic
 from .. import job as job_ids
 from ..errors import InvalidValue, JobNotFound
 from ..offload import FEW, offload
+from . import flat
 from .base import BlobRepository, MetadataRepository, job_getter
 from .files import FileRepository
 
@@ -56,6 +57,11 @@ def dump(value: Any) -> bytes:
 
     :raises InvalidValue: for what YAML's safe types cannot express, and for structures that contain themselves.
     """
+    short = flat.dump(value)
+    return short if short is not None else _dump(value)
+
+
+def _dump(value: Any) -> bytes:
     import yaml
 
     try:
@@ -165,7 +171,8 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
 
     @job_getter
     async def dump(self, job: str, data: Any, /) -> None:
-        atomic.replace(self.fullpath(job), dump(data))
+        # In a thread where it waits for the disk, which serves several at once as fast as one.
+        await offload(self.durable, atomic.replace, self.fullpath(job), dump(data), durable=self.durable)
 
     @job_getter
     async def claim(self, job: str, data: Any, /) -> bool:

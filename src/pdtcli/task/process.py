@@ -189,6 +189,8 @@ class ProcessTask(Task):
 
     async def start(self, job: str, *, force: bool = False) -> Start:
         job_ids.check(job)
+        if self.resource_manager.is_full_for(self.job_resources):
+            return Start.LIMITED
         with self.manager.locked(self.name, job) as got:
             if not got:
                 return Start.TAKEN

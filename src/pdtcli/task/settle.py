@@ -64,7 +64,12 @@ class Settler:
                 if attempt.process is not None and not record.is_stale(self._task.manager):
                     # What the runner started may have outlived it, and must not meet another attempt.
                     await self._task.manager.kill_session(attempt.process, grace=0)
-                await self._finish(job, record, attempt, "lost")
+                if await self._is_recorded(job, record.attempt):
+                    # A loss of power may take the exit status back, and not the outcome that was recorded after it.
+                    await self._task.manager.discard(directory)
+                    await self.drop(job)
+                else:
+                    await self._finish(job, record, attempt, "lost")
             case Phase.RUNNING:
                 if record.process is None and attempt.process is not None:
                     record.process = attempt.process

@@ -1,0 +1,321 @@
+"""A world: a directory with a pipeline, its data, its jobs' history, and the processes of pdt that drive it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from tests.faults.checker import Event, Expected, Final, Phase, Violation, check, document, history_of, partial
+from tests.faults.scene import text_of
+from tests.faults.stores import STORES, Store
+from tests.processes import ROOT, environment, until
+
+PHASES = (
+    Phase("shell", is_process=True, output="shell.out"),
+    Phase("sizes", is_process=False, after="shell"),
+    Phase("pool", is_process=False, after="sizes"),
+)
+REPOSITORIES = (
+    "shell.pids", "shell.done", "shell.failed", "shell.out",
+    "sizes.done", "sizes.failed", "result", "pool.done", "pool.failed",
+)  # fmt: skip
+JOBS = ("good", "bad")
+MARK = "PDT_FAULTS_WORLD"
+"""A variable in the environment of every process that belongs to a world."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended: its exit code, negative for a signal, and what it said."""
+
+    code: int
+    output: str
+    steps: int = -1
+    fate: str = ""
+
+
+class Zygote:
+    """Runs commands of pdt quickly; see `zygote.py`. Of one thread at a time."""
+
+    def __init__(self, tracer: Path | None, sources: Path | None = None) -> None:
+        self.tracer = tracer
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            env=pdt_environment(sources),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def _ask(self, line: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(line, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, "the zygote is gone"
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def run(
+        self, world: World, *arguments: str, trace: list[object] | None = None, paused: Callable[[], None] | None = None
+    ) -> Ended:
+        """Run `pdt ARGUMENTS` in a world.
+
+        :param trace: KINDS, ACTION, STEP and so on of the tracer.
+        :param paused: what to do while the command is held at the step.
+        """
+        request: dict[str, Any] = {
+            "arguments": arguments,
+            "directory": str(world.directory),
+            "environ": world.environ,
+            "output": f"{world.directory}.{uuid.uuid4().hex[:8]}",
+        }
+        if trace is not None:
+            request |= {"tracer": str(self.tracer), "trace": [world.steps, f"{world.directory}/", *trace]}
+        answer = self._ask(json.dumps(request, default=str))
+        while "paused" in answer:
+            try:
+                if paused is not None:
+                    paused()
+            finally:
+                answer = self._ask("go on")
+        Path(request["output"]).unlink(missing_ok=True)
+        if "refused" in answer:
+            pytest.skip("processes cannot be traced here (ptrace is refused)")
+        return Ended(**answer)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def pdt_environment(sources: Path | None = None) -> dict[str, str]:
+    """The environment of processes of pdt, whose code is in `sources`, or in this tree."""
+    variables = environment(PYTHONDONTWRITEBYTECODE="1")
+    if sources is not None:
+        variables["PYTHONPATH"] = f"{sources}:{ROOT}"
+    return variables
+
+
+@dataclass
+class World:
+    """See above.
+
+    :ivar jobs: what was given to the pipeline.
+    :ivar sources: the code of pdt, when it is not this tree's.
+    """
+
+    directory: Path
+    store: Store
+    jobs: tuple[str, ...] = JOBS
+    cpu: int = 10
+    options: dict[str, Any] = field(default_factory=dict)
+    sources: Path | None = None
+    seen: set[str] = field(default_factory=set)
+    recorded: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, directory: Path, store: Store, jobs: tuple[str, ...] = JOBS, **options: Any) -> Self:
+        """A new one, whose pipeline has something to do."""
+        cpu = options.pop("cpu", 10)
+        sources = options.pop("sources", None)
+        directory.mkdir(parents=True)
+        for name in ("turns", "data"):
+            (directory / name).mkdir()
+        described = {"store": store.kind, "settings": store.settings, "cpu": str(cpu), **options}
+        (directory / "world.json").write_text(json.dumps(described))
+        (directory / "pipeline.py").write_text(
+            "from pathlib import Path\n\nfrom tests.faults.scene import pipeline_of\n\n"
+            "pipeline = pipeline_of(Path(__file__).parent)\n"
+        )
+        world = cls(directory, store, jobs, cpu, options, sources)
+        world.give(*jobs)
+        return world
+
+    def give(self, *jobs: str) -> None:
+        """Put inputs in their place."""
+        self.jobs = tuple(dict.fromkeys((*self.jobs, *jobs)))
+        for job in jobs:
+            self.store.put("input", job, b"input of %s\n" % job.encode())
+
+    @property
+    def steps(self) -> Path:
+        """Where the steps of the last command that was traced are written down."""
+        return self.directory.with_name(f"{self.directory.name}.steps")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"XDG_STATE_HOME": str(self.directory / "xdg"), MARK: str(self.directory)}
+
+    # ---- commands, each in a cold process
+
+    def popen(self, *arguments: str, before: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
+        """Start `pdt ARGUMENTS`.
+
+        :param before: a command that runs it, such as ``("unshare", "-m")``.
+        """
+        return subprocess.Popen(
+            [*before, sys.executable, "-m", "pdtcli", *arguments],
+            env={**pdt_environment(self.sources), **self.environ, **variables},
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def pdt(self, *arguments: str, before: tuple[str, ...] = (), **variables: str) -> Ended:
+        """Run `pdt ARGUMENTS`."""
+        with self.popen(*arguments, before=before, **variables) as process:
+            try:
+                output, _ = process.communicate(timeout=100)
+            finally:
+                process.kill()
+        return Ended(process.returncode, output)
+
+    # ---- what is there
+
+    def history(self) -> list[Event]:
+        path = self.directory / "history"
+        return history_of(path.read_text()) if path.exists() else []
+
+    def look(self) -> None:
+        """Look at everything that is visible now, and remember what is not whole, and what is recorded."""
+        length = len(self.history())
+        for repository in REPOSITORIES:
+            values = self.store.visible(repository)
+            self.seen |= {text for job, value in values.items() if (text := partial(repository, job, value))}
+            task, _, kind = repository.partition(".")
+            if kind in ("done", "failed"):
+                for job in values:
+                    self.recorded.setdefault((task, job), length)
+
+    def record(self, repository: str, job: str) -> Any:
+        """A stored small value; None when there is none."""
+        return document(self.store.visible(repository).get(job))
+
+    def processes(self) -> list[int]:
+        """What runs and belongs to this world: scripts, runners, pdt itself."""
+        mark = f"{MARK}={self.directory}".encode()
+        found = []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry))
+            except OSError:
+                pass  # it is gone
+        return found
+
+    def runs(self) -> bool:
+        """Whether a script or its runner still runs."""
+        return bool(self.processes())
+
+    def settle(self) -> None:
+        """Wait until no script runs."""
+        until(lambda: not self.runs(), f"the scripts in {self.directory}")
+
+    def final(self) -> Final:
+        """All that the checker wants to know."""
+        jobs = self.directory / "jobs" / "lab"
+        litter = [str(path) for path in jobs.glob("*/*") if path.name != ".lock"]
+        litter += [str(path) for path in (self.directory / "xdg").rglob(".pdt-*")]
+        return Final(
+            {name: self.store.visible(name) for name in REPOSITORIES},
+            litter=self.store.litter() + litter,
+            processes=list(map(str, self.processes())),
+            locks=list(self._locks()),
+        )
+
+    def _locks(self) -> Iterator[str]:
+        files = [path for path in self.directory.rglob("*") if path.is_file()]
+        inodes = {path.stat().st_ino: str(path) for path in files}
+        for line in Path("/proc/locks").read_text().splitlines():
+            inode = int(line.split("->")[-1].split()[-3].split(":")[-1])
+            if inode in inodes:
+                yield inodes[inode]
+
+    def expected(self, **changes: Any) -> Expected:
+        """What this world's pipeline is to do."""
+        failing = frozenset({"bad"} & set(self.jobs))
+        return Expected(PHASES, frozenset(self.jobs), **{"failing": failing, "at_once": self.cpu, **changes})
+
+    def violations(self, **changes: Any) -> list[Violation]:
+        """What is wrong in the end; see `Expected` for what may be different."""
+        return check(self.expected(**changes), self.history(), self.final(), self.seen, self.recorded)
+
+    def finish(self, tick: Callable[[], Ended], patience: int = 12) -> list[Ended]:
+        """Tick until nothing is left to do; what the ticks said."""
+        said = []
+        for _ in range(patience):
+            self.settle()
+            said.append(tick())
+            self.look()
+            if not self.runs() and self._is_done():
+                break
+        said.append(tick())  # one more, which has nothing to do, sweeps what others left
+        return said
+
+    def _is_done(self) -> bool:
+        done = set(self.store.visible("pool.done")) | set(self.store.visible("pool.failed"))
+        failed = set(self.store.visible("shell.failed")) | set(self.store.visible("sizes.failed"))
+        return done | failed >= set(self.jobs) and not self.store.visible("shell.pids")
+
+    def discard(self) -> None:
+        """Remove the directory, and end what should not run any more."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, 9)
+            except ProcessLookupError:
+                pass
+        self.store.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.steps.unlink(missing_ok=True)
+
+
+# ---- the table of worlds
+
+
+def files(directory: Path, _: Any) -> Store:
+    return STORES["files"]({"directory": str(directory / "data")})
+
+
+def s3(_: Path, request: Any) -> Store:
+    server = request.getfixturevalue("s3_server")
+    bucket = f"faults-{uuid.uuid4().hex[:12]}"
+    settings = {"endpoint": server.endpoint, "direct": server.endpoint, "bucket": bucket}
+    store = STORES["s3"](settings)
+    store.client.create_bucket(Bucket=bucket)  # type: ignore[attr-defined]
+    return store
+
+
+def mongo(_: Path, request: Any) -> Store:
+    server = request.getfixturevalue("mongo_server")
+    name = f"faults-{uuid.uuid4().hex[:12]}"
+    return STORES["mongo"]({"uri": server.uri, "direct": server.uri, "database": name})
+
+
+WORLDS: Mapping[str, Callable[[Path, Any], Store]] = {"files": files, "s3": s3, "mongo": mongo}
+"""What the sweeps go over: how to get a fresh store, from a directory and pytest's `request`."""
+
+
+@contextmanager
+def zygote(tracer: Path | None, sources: Path | None = None) -> Iterator[Zygote]:
+    """A zygote, as long as the block runs."""
+    process = Zygote(tracer, sources)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+__all__ = ("JOBS", "WORLDS", "Ended", "World", "Zygote", "text_of", "zygote")
