@@ -46,7 +46,8 @@ class Record:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed: make another one with replace()")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} cannot be changed: it has no {name} to lose")
 
     def __iter_fields(self) -> Iterator[tuple[str, Any]]:
         return ((name, getattr(self, name)) for name in self._fields)
