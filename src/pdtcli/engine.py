@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from .dispatch import Dispatcher, Priority
 from .errors import PdtError, sentence
@@ -22,7 +21,6 @@ from .report import Counts, Event, Finished, Launched, Problem, Report, Stopping
 from .repository.base import Repository
 from .survey import Survey
 from .task.base import Task
-from .watch import DirectoryWatch
 
 __all__ = ("Engine",)
 
@@ -143,6 +141,8 @@ class Engine:
         :param timeout: seconds after which to give up.
         :raises TimeoutError: then; what runs is left alone.
         """
+        from .watch import DirectoryWatch
+
         started = time.monotonic()
         watch = DirectoryWatch(self._sources(), self._changed) if forever else None
         self._told_of_changes = watch is not None and watch.complete
@@ -315,7 +315,9 @@ class Engine:
                 ready = await survey.ready(task)
                 if task.disabled:
                     ready = set()
-                self._dispatcher.offer(task, {job for job in ready if (task, job) not in self._forgotten})
+                if self._forgotten:
+                    ready = {job for job in ready if (task, job) not in self._forgotten}
+                self._dispatcher.offer(task, ready)
                 counts.append(self._counts(task, standing.counts(task, {})))
             except Exception as error:
                 self._problem(task, "its jobs cannot be listed", error)
@@ -333,8 +335,7 @@ class Engine:
         """The row, with what only this process knows: jobs that it runs itself, and failures among what is done."""
         running = min(task.here, row.ready) if task.in_process else 0
         failed = min(len(self._failed[task.name]), row.done) if task.failed is None else 0
-        return replace(
-            row,
+        return row.replace(
             ready=row.ready - running,
             live=row.live + running,
             done=row.done - failed,
@@ -395,5 +396,5 @@ class Engine:
     def _sources(self) -> set[str]:
         """The directories that bring work from outside: what tasks read and none fills."""
         filled = {node for task in self.tasks for node in self.graph.successors(task)}
-        paths = (node.watched_path for node in self.graph.nodes if isinstance(node, Repository) and node not in filled)
-        return {path for path in paths if path is not None}
+        sources = (node for node in self.graph.nodes if isinstance(node, Repository) and node not in filled)
+        return {path for node in sources for path in node.watched_paths}

@@ -13,10 +13,10 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from .errors import UnknownRepository, UsageError
+from .record import Record
 
 __all__ = ("Expression", "parse")
 
@@ -38,8 +38,7 @@ class _Token(NamedTuple):
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(Record):
     """A parsed expression; `program` is its names and operators in postfix order."""
 
     text: str

@@ -6,35 +6,27 @@ Every call is a cycle of its own (one event loop, the session opened, the work, 
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from . import explain
 from .errors import JobNotFound, LockHeld, UnknownRepository, UsageError
+from .lazy import lazy
 from .loader import discover, identity, load
 from .pipeline import Pipeline
-from .portal import Portal, interruptible
-from .report import (
-    Counts,
-    Finding,
-    Observer,
-    PlanRow,
-    QuotaRow,
-    Removal,
-    Report,
-    RepositoryRow,
-    TaskRow,
-    TraceRow,
-)
+from .report import RepositoryRow, TaskRow
 from .repository.base import Repository
-from .survey import Survey
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .handles import RepositoryHandle, TaskHandle
+    from .portal import Portal
+    from .report import Counts, Finding, Observer, PlanRow, QuotaRow, Removal, Report, TraceRow
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("PipelineHandle", "open_pipeline")
 
@@ -83,6 +75,8 @@ class PipelineHandle:
     # ---- cycles
 
     def __enter__(self) -> Self:
+        from .portal import Portal
+
         portal = Portal(self.pipeline.stop)
         try:
             portal.run(self.pipeline.open)
@@ -169,33 +163,56 @@ class PipelineHandle:
         :raises UsageError: when it is none.
         :raises UnknownRepository: when it names one that is not there.
         """
+        return {job for jobs in self.listing(expression) for job in jobs}
+
+    def listing(self, expression: str) -> Iterable[Collection[str]]:
+        """The same in any order and in parts, which come as they are found where that is possible.
+
+        A single repository of files is listed without a cycle: neither event loop nor session is needed for it.
+        """
         from .expression import parse
 
-        parsed = parse(expression, [row.name for row in self.repositories()])
+        parsed = parse(
+            expression, [f"{task.name}.{link}" for task in self.pipeline.tasks.values() for link in task.links]
+        )
+        names = sorted(parsed.names)
+        repositories = [self.find_repository(name) for name in names]
+        if len(parsed.program) == 1 and (found := repositories[0].scan()) is not None:
+            repositories[0].prepare()
+            return found
 
         async def evaluate() -> set[str]:
+            from .survey import Survey
+
             survey = Survey()
-            names = sorted(parsed.names)
-            sets = await asyncio.gather(*(survey.keys(self.find_repository(name)) for name in names))
+            sets = await asyncio.gather(*map(survey.keys, repositories))
             return parsed.evaluate(dict(zip(names, sets, strict=True)))
 
-        return self.call(evaluate)
+        return [self.call(evaluate)]
 
     def status(self, tasks: Sequence[str] = ()) -> list[Counts]:
         """How many jobs stand where, for the named tasks or all."""
+        from .survey import Survey
+
         chosen = [self.pipeline.task(name) for name in tasks] or list(self.pipeline.tasks.values())
         return self.call(lambda: Survey().counts(chosen, look_into_records=True))
 
     def trace(self, jobs: Sequence[str]) -> list[TraceRow]:
         """The way of some jobs through the tasks."""
+        from . import explain
+
         return self.call(lambda: explain.trace(self.pipeline.tasks.values(), jobs))
 
     def quotas(self) -> list[QuotaRow]:
         """Limits and use of all quotas."""
+        from . import explain
+
         return self.call(lambda: explain.quota_rows(self.pipeline.resources))
 
     def plan(self, tasks: Sequence[str] = ()) -> list[PlanRow]:
         """What a tick would start, and for what the other jobs wait."""
+        from . import explain
+
         chosen = [self.pipeline.task(name) for name in tasks] or list(self.pipeline.tasks.values())
         return self.call(lambda: explain.plan(chosen))
 
@@ -257,16 +274,29 @@ class PipelineHandle:
             raise UsageError(f"{source} and {target} are the same repository")
         return self.call(work)
 
-    def tick(self, *, observer: Observer | None = None, wait: float | None = None, fsync: bool = False) -> Report:
+    def tick(
+        self, *, observer: Observer | None = None, wait: float | None = None, memory: bool = True, fsync: bool = False
+    ) -> Report:
         """One cycle: collect what has ended, start what is ready.
 
         :param fsync: as for `Pipeline`.
         :param wait: seconds to wait for another tick of this pipeline on this machine to end.
+        :param memory: whether to take the last tick's word for it that there is nothing to do, where it is known that
+            nothing has changed since (`pdtcli.memory`).
         :raises LockHeld: when it does not end by then.
         """
+        from .memory import Memory
+
         self.pipeline.fsync = self.pipeline.fsync or fsync
         with self._tick_lock(wait), self._observed(observer):
-            return self.call(lambda: interruptible(self.pipeline.tick, self.pipeline.stop))
+            remembered = Memory(self.pipeline.tasks.values() if memory else (), self._identity if memory else "")
+            if (report := remembered.recall()) is not None:
+                return report
+            from .portal import interruptible
+
+            report = self.call(lambda: interruptible(self.pipeline.tick, self.pipeline.stop))
+            remembered.keep(report)
+            return report
 
     def check(self) -> list[Finding]:
         """What is wrong with the pipeline although it loads; nothing is opened for that."""
@@ -296,6 +326,8 @@ class PipelineHandle:
         :param fsync: as for `Pipeline`.
         :raises TimeoutError: after `timeout`.
         """
+        from .portal import interruptible
+
         self.pipeline.fsync = self.pipeline.fsync or fsync
         with self._observed(observer):
             return self.call(

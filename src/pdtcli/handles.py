@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import time
 from collections.abc import Sequence
@@ -11,16 +10,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from . import explain
 from . import job as job_ids
 from .errors import JobNotFound, NotReady, Unsupported
+from .lazy import lazy
 from .offload import SMALL
+from .pump import copy, descriptor
 from .report import Counts, Observer, Report, State, Verdict
 from .repository.base import BlobRepository, MetadataRepository, Repository, can_do
+from .repository.file_stream import FileReader, FileWriter
 from .stream import CHUNK, ReadStream
 from .survey import Survey
 from .task.base import Start, Task
 from .task.process import ProcessTask
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .facade import PipelineHandle
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("RepositoryHandle", "TaskHandle")
 
@@ -127,6 +133,9 @@ class RepositoryHandle:
         # The source is read in this thread: it is all that this process does, and Ctrl-C can break it off.
         read = getattr(source, "read1", source.read)
         async with await repository.open(job, "wb") as writer:
+            file = descriptor(source) if isinstance(writer, FileWriter) else None
+            if file is not None and (copied := writer.take(file)) is not None:
+                return int(copied)
             # In the pieces that a pipe gives: asking for more has memory mapped for it and returned each time, which
             # takes longer than the copy.
             while data := read(SMALL):
@@ -136,6 +145,9 @@ class RepositoryHandle:
 
 
 async def _pump(reader: ReadStream, out: BinaryIO) -> int:
+    source, target = (reader.fileno() if isinstance(reader, FileReader) else None), descriptor(out)
+    if source is not None and target is not None and (copied := copy(source, target)) is not None:
+        return copied
     total = 0
     while data := await reader.read(CHUNK):
         out.write(data)

@@ -10,7 +10,6 @@ means something else there, so that none of them may judge the others' processes
 from __future__ import annotations
 
 import os
-import socket
 from functools import lru_cache
 
 __all__ = ("boot_id", "has_no_handler", "hostname", "is_alive", "process_start", "sees_itself", "session_members")
@@ -21,7 +20,7 @@ INITIAL_NAMESPACE = 0xEFFFFFFC
 
 def hostname() -> str:
     """The name of this machine; inside another PID namespace, as a container's is, ``NAME+NUMBER`` with its number."""
-    name = socket.gethostname()
+    name = os.uname().nodename
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
+
+from .record import Record
 
 if TYPE_CHECKING:
     from .repository.base import Repository
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
 __all__ = ("Link",)
 
 
-@dataclass(slots=True)
-class Link:
+class Link(Record):
     """A repository and its disposition. Made by `Task.link`, which says what each flag means.
 
     `is_outcome` marks a metadata repository that records both successes and failures: a task that is plugged into this
@@ -46,4 +46,4 @@ class Link:
     @property
     def flags(self) -> Mapping[str, bool]:
         """The disposition, flag by flag."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "repo"}
+        return {name: value for name, value in self.as_dict().items() if name != "repo"}

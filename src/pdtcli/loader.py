@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -156,6 +155,8 @@ def _explain(error: BaseException, where: str) -> BaseException:
     if isinstance(error, SystemExit):
         return UserCodeError(f"the pipeline {where} exits while it is loaded (exit code {error.code})", _frames(error))
     if isinstance(error, SyntaxError):
+        import traceback
+
         text = "".join(traceback.format_exception_only(error))
         return UserCodeError(f"the pipeline {where} has a syntax error in line {error.lineno}: {error.msg}", text)
     said = str(error) if isinstance(error, PdtError) else f"{type(error).__name__}: {error}"
@@ -164,6 +165,8 @@ def _explain(error: BaseException, where: str) -> BaseException:
 
 def _frames(error: BaseException) -> str:
     """The part of a traceback that is the user's: neither the import machinery nor this package."""
+    import traceback
+
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

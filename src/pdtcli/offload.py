@@ -6,9 +6,15 @@ it is, and work on many files, or on large pieces, runs in one thread for the wh
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from .lazy import lazy
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("FEW", "SMALL", "offload")
 

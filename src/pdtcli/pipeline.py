@@ -9,17 +9,19 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from .dispatch import Priority
-from .engine import Engine
 from .errors import LoadError, PdtError, UnknownTask
-from .graph import Graph, Node
 from .quota import ResourceManager
 from .report import Event, Observer, Problem, Report
 from .repository.base import Repository
 from .session import Session
 from .task.base import Task
+
+if TYPE_CHECKING:
+    from .dispatch import Priority
+    from .engine import Engine
+    from .graph import Graph, Node
 
 __all__ = ("Pipeline",)
 
@@ -155,6 +157,8 @@ class Pipeline:
 
     def graph(self) -> Graph:
         """Who depends on whom."""
+        from .graph import Graph
+
         return Graph(self.tasks.values())
 
     def dependants(self, node: Node, recursive: bool) -> Iterator[Node]:
@@ -198,6 +202,8 @@ class Pipeline:
             raise PdtError("the pipeline is not open")
         if self._engine is not None:
             raise PdtError("the pipeline is being driven already")
+        from .engine import Engine
+
         self._engine = Engine(list(self.tasks.values()), self.graph(), self.resources, self.priority, self._hear)
         try:
             yield self._engine

@@ -8,7 +8,6 @@ the claim, since the lock does not reach other hosts.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,9 +18,15 @@ from typing import TYPE_CHECKING
 
 from .errors import UsageError
 from .launches import Launches
+from .lazy import lazy
+from .record import Record
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .state import LockFile
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("ResourceManager", "ResourceType", "Resources", "parse_quantity")
 
@@ -127,8 +132,7 @@ class Resources:
 Getter = Callable[[], Awaitable[Resources]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Client:
+class _Client(Record):
     """Who uses a quota: how to count its use, its name, and where its live records are (None: in this process)."""
 
     load: Getter
@@ -256,7 +260,7 @@ class ResourceManager:
             return
         # One at a time in this process as well, or the second one here would find the lock its own.
         if not lock.acquire("admission"):
-            while not lock.acquire("admission"):  # noqa: ASYNC110 - held for the microseconds of a few claims
+            while not lock.acquire("admission"):
                 await asyncio.sleep(0.001)
         try:
             await self.flush()

@@ -1,16 +1,18 @@
 """What the pipeline tells of itself: events while it works, and rows that answer a question.
 
 Plain data without behaviour, so that the command line, a notebook and a log can each render the same facts their own
-way. Nothing here imports the rest of the package.
+way. Nothing here imports more of the package than what a record is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
+
+from .record import Record
 
 __all__ = (
     "Counts",
@@ -56,16 +58,14 @@ class State(Enum):
 # ---- events -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(Record):
     """A job was started."""
 
     task: str
     job: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Record):
     """A job ended and was collected; `record` is what its `done` or `failed` repository now holds."""
 
     task: str
@@ -90,8 +90,7 @@ class Finished:
         return "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Record):
     """A task or a job could not be worked on; the rest of the cycle went on."""
 
     task: str | None
@@ -104,8 +103,7 @@ class Problem:
         return f"{self.task}: {self.message}" if self.task is not None else self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Record):
     """How many jobs of a task stand where, and how many each linked repository holds."""
 
     task: str
@@ -115,18 +113,16 @@ class Counts:
     live: int = 0
     done: int = 0
     failed: int = 0
-    links: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Surveyed:
+class Surveyed(Record):
     """All repositories were listed; the counts are the truth until the next event."""
 
     counts: Sequence[Counts]
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Record):
     """A run was asked to stop, and launches nothing more.
 
     :ivar live: how many jobs run on by themselves, or are being cancelled.
@@ -142,8 +138,7 @@ Event = Launched | Finished | Problem | Surveyed | Stopping
 Observer = Callable[[Event], None]
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Record, frozen=False):
     """What one tick or run did."""
 
     launched: int = 0
@@ -166,8 +161,7 @@ class Report:
 # ---- rows ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryRow:
+class RepositoryRow(Record):
     """One repository as a task links it: `name` is TASK.LINK, `where` its repr without the brackets."""
 
     name: str
@@ -176,8 +170,7 @@ class RepositoryRow:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRow:
+class TaskRow(Record):
     """One task."""
 
     name: str
@@ -187,8 +180,7 @@ class TaskRow:
     outputs: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Record):
     """What one link says about a job: `holds` is true where it alone keeps the job from starting."""
 
     link: str
@@ -198,8 +190,7 @@ class Reason:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Record):
     """Where a job stands in a task, in one sentence and link by link."""
 
     task: str
@@ -209,8 +200,7 @@ class Verdict:
     reasons: Sequence[Reason]
 
 
-@dataclass(frozen=True, slots=True)
-class PlanRow:
+class PlanRow(Record):
     """What a cycle would do with one job: start it, or leave it for `reason`."""
 
     task: str
@@ -219,16 +209,14 @@ class PlanRow:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """One thing that is wrong with a task, as `check` found."""
 
     task: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaRow:
+class QuotaRow(Record):
     """One resource of one quota; `limit` and `free` are None where it is unlimited. CPUs, bytes, launches."""
 
     quota: str
@@ -239,16 +227,14 @@ class QuotaRow:
     by_task: Mapping[str, Decimal]
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(Record):
     """One key that was, or would be, deleted."""
 
     repository: str
     job: str
 
 
-@dataclass(frozen=True, slots=True)
-class TraceRow:
+class TraceRow(Record):
     """One link of one task, and which of the traced jobs it holds."""
 
     task: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 import struct
@@ -87,6 +86,8 @@ def secure_below(root: Path, *names: str) -> Path:
 
 
 def _offset(key: str) -> int:
+    import hashlib  # with all of OpenSSL, which not every command needs
+
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - _OFFSET_BITS)
 
@@ -199,6 +200,8 @@ os.register_at_fork(after_in_child=_let_go)
 
 def lock_file(purpose: str, identity: str) -> LockFile:
     """The lock file of this user for a purpose (`tick`, `quota`, …) and what is to be locked, by any stable string."""
+    import hashlib
+
     digest = hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
     home = state_home()
     return LockFile(secure_below(home.parent, home.name, "locks") / f"{purpose}-{digest}")

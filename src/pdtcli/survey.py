@@ -5,15 +5,30 @@ What follows is set algebra, kept apart from the listing so that it can be read,
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from .lazy import lazy
 from .report import Counts
 from .repository.base import DerivedRepository, Repository
-from .repository.combine import SucceededRepository
+from .repository.combine import SucceededRepository, union
 from .task.base import Task
 
-__all__ = ("Standing", "Survey")
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
+
+__all__ = ("Standing", "Survey", "decisive")
+
+
+def decisive(task: Task) -> list[Repository]:
+    """The repositories that decide where the jobs of a task stand: those that `Survey.standing` lists."""
+    found = [task.live, task.done, task.failed, *task.required_for_start.values()]
+    found += [task.ready] if task.has_own_ready else [*task.inhibits_start.values()]
+    if task.done is None:
+        found += task.output.values()
+    return list(dict.fromkeys(repository for repository in found if repository is not None))
 
 
 class Survey:
@@ -55,9 +70,8 @@ class Survey:
             failed = await self.keys(task.failed)
         elif look_into_records and task.done is not None:
             failed = done - await SucceededRepository(task.done).among(done)
-        known: set[str] = set()
-        for repository in task.required_for_start.values():
-            known |= await self.keys(repository.source if isinstance(repository, SucceededRepository) else repository)
+        required = [r.source if isinstance(r, SucceededRepository) else r for r in task.required_for_start.values()]
+        known = union([await self.keys(repository) for repository in required])
         return Standing(known, await self.ready(task), live, done, failed)
 
     async def _finished(self, task: Task) -> set[str]:
@@ -88,10 +102,10 @@ class Standing:
 
     def __init__(self, known: set[str], ready: set[str], live: set[str], done: set[str], failed: set[str]) -> None:
         self.live = live
-        self.failed = failed - live
-        self.done = done - failed - live
-        self.ready = ready - done - failed - live
-        self.waiting = known - ready - done - failed - live
+        self.failed = _without(failed, live)
+        self.done = _without(done, failed, live)
+        self.ready = _without(ready, done, failed, live)
+        self.waiting = _without(known, done, ready, failed, live)
 
     def counts(self, task: Task, links: dict[str, int]) -> Counts:
         """The sizes of the sets."""
@@ -105,3 +119,11 @@ class Standing:
             failed=len(self.failed),
             links=links,
         )
+
+
+def _without(jobs: set[str], *others: set[str]) -> set[str]:
+    """`jobs` that are in none of the others; the very set where that changes nothing, as mostly it does."""
+    for other in others:
+        if jobs and other:
+            jobs = jobs - other
+    return jobs

@@ -85,7 +85,7 @@ def test_a_column_may_be_shown_otherwise_in_a_table_only() -> None:
 
 def test_names_come_sorted_one_a_line() -> None:
     stream = io.StringIO()
-    Output("plain", stream).names({"b", "a", "c"})
+    Output("plain", stream).names([["b", "a"], ["c"]])
     assert stream.getvalue() == "a\nb\nc\n"
 
 
@@ -114,3 +114,23 @@ def test_records_are_objects() -> None:
         tags: frozenset[str]
 
     assert jsonable({"p": Point(Decimal(3), frozenset({"b", "a"}))}) == {"p": {"x": 3, "tags": ["a", "b"]}}
+
+
+class TestNames:
+    def told(self, form: str, *parts: list[str]) -> str:
+        stream = io.StringIO()
+        Output(form, stream).names(parts)
+        return stream.getvalue()
+
+    @pytest.mark.parametrize("form", ["plain", "table"])
+    def test_they_are_in_order(self, form: str) -> None:
+        assert self.told(form, ["emma", "persuasion"], ["anne"]) == "anne\nemma\npersuasion\n"
+
+    def test_very_many_come_in_a_pipe_as_they_are_found(self) -> None:
+        names = [f"job{number}" for number in range(30_000, 0, -1)]
+        assert self.told("plain", names[:20_000], names[20_000:]).split() == names
+
+    @pytest.mark.parametrize("form", ["table", "jsonl"])
+    def test_elsewhere_they_are_in_order_however_many(self, form: str) -> None:
+        names = [f"job{number}" for number in range(30_000, 0, -1)]
+        assert self.told(form, names).replace('"', "").split() == sorted(names)

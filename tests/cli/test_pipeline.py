@@ -7,10 +7,12 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
 from tests.cli.harness import BOOKS, Pdt
+from tests.processes import until
 
 
 def settle(pdt: Pdt) -> None:
@@ -236,3 +238,35 @@ class TestLog:
         result = books("tick", "--log-file", "no/such/place", expect=1)
         assert result.err == "pdt: no/such/place: No such file or directory\n"
         assert books("repo", "ls", "count.done").out == ""
+
+
+TELLING = """
+    import sys
+    from pathlib import Path
+
+    from pdtcli import FileRepository, InProcessSyncTask, Pipeline, Session, YamlMetadataFileRepository
+
+    here = Path("{directory}")
+    session = Session()
+
+    @session.resource
+    async def tell():
+        print("looked", file=sys.stderr)
+        yield None
+
+    task = InProcessSyncTask("task", YamlMetadataFileRepository(here / "done"), func=lambda job: None)
+    task.link("input", FileRepository(here / "input"), is_input=True)
+    pipeline = Pipeline([task], session)
+"""
+
+
+def test_the_command_remembers_unless_it_is_told_not_to(pdt: Pdt) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:  # a file system whose times are the kernel's
+        pdt.write("pipeline.py", TELLING.format(directory=directory))
+        pdt("repo", "put", "task.input", "a", input="x")
+        until(lambda: pdt("tick").err == "", "a tick that remembers")
+
+        assert pdt("tick", "--no-memory").err == "looked\n"
+        assert pdt("tick", env={"PDT_NO_MEMORY": "1"}).err == "looked\n"
+        assert pdt("tick", env={"PDT_NO_MEMORY": ""}).err == ""
+        assert pdt("status").err == "looked\n"

@@ -70,6 +70,7 @@ def test_the_program_itself_needs_typer_only(pdt: Pdt, arguments: list[str]) -> 
         "pdtcli.cli.options",
         "pdtcli.cli.root",
         "pdtcli.errors",
+        "pdtcli.record",
     }
     assert foreign(modules) - {"typer", "click", "typing_extensions", "annotated_doc", "shellingham"} == set()
     assert not modules & HEAVY
@@ -79,6 +80,122 @@ def test_completing_a_command_needs_no_more(pdt: Pdt) -> None:
     modules = imported(pdt, _PDT_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="pdt r")
     assert not modules & HEAVY
     assert not any(name in modules for name in ("pdtcli.cli.repo", "pdtcli.cli.pipeline"))
+
+
+# A pipeline over plain directories, such as most are.
+PLAIN = """
+    from pathlib import Path
+
+    from pdtcli import (
+        FileRepository, LocalLinuxManager, Pipeline, ProcessTask, ResourceManager, Resources, Session,
+        YamlMetadataFileRepository,
+    )
+
+    here = Path(__file__).parent
+    session = Session()
+
+    @session.resource
+    async def localhost():
+        yield LocalLinuxManager("plain", local_path=here / "state")
+
+    task = ProcessTask(
+        "task",
+        localhost,
+        ResourceManager(Resources.parse("2", "1Gi")),
+        Resources.parse("1", "64Mi"),
+        YamlMetadataFileRepository(here / "pids"),
+        "true",
+        done=YamlMetadataFileRepository(here / "done"),
+    )
+    task.link("input", FileRepository(here / "input"), is_input=True)
+    pipeline = Pipeline([task], session)
+"""
+# What no pipeline over plain directories needs to find out that there is nothing to do.
+LIBRARIES = {
+    "boto3",
+    "botocore",
+    "docker",
+    "fsspec",
+    "httpx",
+    "jinja2",
+    "psutil",
+    "pydantic",
+    "pymongo",
+    "rich",
+    "yaml",
+}
+
+
+@pytest.fixture
+def plain(pdt: Pdt) -> Pdt:
+    pdt.write("pipeline.py", PLAIN)
+    for name in ("input/a", "done/a.yaml"):
+        pdt.write(name, "")
+    return pdt
+
+
+def test_a_listing_of_a_directory_needs_little(plain: Pdt) -> None:
+    modules = imported(plain, "repo", "ls", "task.input")
+    assert own(modules) == {
+        "pdtcli.cli",
+        "pdtcli.cli.app",
+        "pdtcli.cli.command",
+        "pdtcli.cli.complete",
+        "pdtcli.cli.context",
+        "pdtcli.cli.logs",
+        "pdtcli.cli.options",
+        "pdtcli.cli.output",
+        "pdtcli.cli.repo",
+        "pdtcli.cli.root",
+        "pdtcli.atomic",
+        "pdtcli.errors",
+        "pdtcli.expression",
+        "pdtcli.facade",
+        "pdtcli.host",
+        "pdtcli.job",
+        "pdtcli.launches",
+        "pdtcli.lazy",
+        "pdtcli.link",
+        "pdtcli.loader",
+        "pdtcli.manager",
+        "pdtcli.manager.base",
+        "pdtcli.manager.local",
+        "pdtcli.offload",
+        "pdtcli.outcome",
+        "pdtcli.paths",
+        "pdtcli.pipeline",
+        "pdtcli.pump",
+        "pdtcli.quota",
+        "pdtcli.record",
+        "pdtcli.report",
+        "pdtcli.repository",
+        "pdtcli.repository.base",
+        "pdtcli.repository.combine",
+        "pdtcli.repository.file_stream",
+        "pdtcli.repository.files",
+        "pdtcli.repository.flat",
+        "pdtcli.repository.names",
+        "pdtcli.repository.yaml",
+        "pdtcli.session",
+        "pdtcli.state",
+        "pdtcli.stream",
+        "pdtcli.task",
+        "pdtcli.task.base",
+        "pdtcli.task.live",
+        "pdtcli.task.prepare",
+        "pdtcli.task.process",
+        "pdtcli.task.settle",
+        "pdtcli.template",
+    }
+    assert not modules & (LIBRARIES | {"asyncio", "ctypes", "hashlib", "importlib.resources", "socket", "tempfile"})
+
+
+def test_a_tick_with_nothing_to_do_imports_no_library(plain: Pdt) -> None:
+    modules = imported(plain, "tick", "--no-memory")
+    assert not modules & (LIBRARIES | {"ctypes"})
+    assert foreign(modules) - {"typer", "click", "typing_extensions", "annotated_doc", "shellingham"} == {
+        "pdt_pipeline_pipeline"
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import UsageError
+from ..record import Record
 from . import complete
-from .command import COMMON, Command, Group
+from .command import COMMON, Command, Group, Later
 
 __all__ = (
     "All",
@@ -38,8 +38,7 @@ FORMATS = ("table", "plain", "json", "jsonl")
 LOG_FORMATS = ("text", "json")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Record):
     """The common options, as the user gave them."""
 
     pipeline: Any = None
@@ -180,35 +179,50 @@ def extend(function: Callable[..., None]) -> Callable[..., None]:
     return callback
 
 
-def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
+def command(
+    app: typer.Typer, name: str, *, example: str
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Make a function a command of `app`.
 
     The function takes a `Cli` and then its own parameters, declared as Typer wants them, and returns the exit code,
     None for 0. Its docstring is the help page and `example` the lines that end it.
     """
 
-    def decorate(function: Callable[..., int | None]) -> Callable[..., int]:
-        # Keyword-only, so that an option may stand before an argument that has no default.
-        own = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for parameter in list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        ]
-
-        def run(context: typer.Context, **values: Any) -> int:
-            from .context import Cli
-
-            cli = Cli(gather(context))
-            return function(cli, **{parameter.name: values[parameter.name] for parameter in own}) or 0
-
-        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-        _sign(run, [context, *own, *_SHARED])
+    def decorate(function: Callable[..., int | None]) -> Callable[..., int | None]:
         page = inspect.getdoc(function) or ""
         # Typer would cut the line for the list of commands in the middle of a sentence.
         line = " ".join(page.partition("\n\n")[0].split())
-        app.command(name, cls=Command, help=page, short_help=line, epilog=inspect.cleandoc(example))(run)
-        return run
+
+        def load() -> Any:
+            app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+            described = app.command(name, cls=Command, help=page, short_help=line, epilog=inspect.cleandoc(example))
+            described(_runner(function))
+            return typer.main.get_command(app)
+
+        # What Typer makes of a command's parameters takes a millisecond, which only the one that is called needs.
+        app.command(name, cls=Later, help=line, short_help=line)(load)
+        return function
 
     return decorate
+
+
+def _runner(function: Callable[..., int | None]) -> Callable[..., Any]:
+    """A command's function as Typer is to call it: with the common options, which become the `Cli`."""
+    # Keyword-only, so that an option may stand before an argument that has no default.
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    ]
+
+    def run(context: typer.Context, **values: Any) -> int:
+        from .context import Cli
+
+        cli = Cli(gather(context))
+        return function(cli, **{parameter.name: values[parameter.name] for parameter in own}) or 0
+
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    _sign(run, [context, *own, *_SHARED])
+    return run
 
 
 def _sign(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:

@@ -11,13 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Any
 
 from ..errors import PdtError
+from ..record import Record
 
 __all__ = ("Column", "Output", "escape", "jsonable", "printable")
 
@@ -28,10 +28,10 @@ _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r", "\\": r"\\"}
 # A rich table of more rows than this takes seconds to lay out.
 _TABLE_LIMIT = 2000
 _CHUNK = 10_000
+_SORTED = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Record):
     """One column: the key of its values, its title in a table, and how a table shows it."""
 
     key: str
@@ -69,13 +69,17 @@ class Output:
         elif rows:
             self._table(rows, columns)
 
-    def names(self, names: Iterable[str]) -> None:
-        """Names, one a line and in order."""
-        names = sorted(names)
+    def names(self, parts: Iterable[Iterable[str]]) -> None:
+        """Names, one a line and in order; but in a pipe, more than `_SORTED` of them as they come."""
+        iterator = chain.from_iterable(parts)
+        names = list(islice(iterator, _SORTED)) if self.form == "plain" else list(iterator)
+        rest: Iterable[str] = iterator
+        if len(names) < _SORTED or self.form != "plain":
+            names.sort()
         if self.structured:
             self.data(names)
         else:
-            self._lines(names)
+            self._lines(chain(names, rest))
 
     def data(self, value: Any) -> None:
         """JSON: one document, or for jsonl one line for each item of a list."""
@@ -168,8 +172,10 @@ def jsonable(value: Any) -> Any:
         return [jsonable(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(map(jsonable, value), key=str)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Record):
+        return jsonable(value.as_dict())
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return {name: jsonable(getattr(value, name)) for name in value.__dataclass_fields__}
     isoformat = getattr(value, "isoformat", None)
     return isoformat() if callable(isoformat) else str(value)
 

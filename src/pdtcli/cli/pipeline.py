@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,10 @@ def tick(
         float | None,
         typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long for another tick that is at work."),
     ] = None,
+    no_memory: Annotated[
+        bool,
+        typer.Option("--no-memory", help="Look at everything, also where nothing has changed since the last tick."),
+    ] = False,
     fsync: Fsync = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -56,7 +61,9 @@ def tick(
         return _plan(cli)
     from .events import EventLog, both
 
-    report = cli.open().tick(observer=both(EventLog(), _announce(cli)), wait=wait, fsync=fsync)
+    memory = not (no_memory or os.environ.get("PDT_NO_MEMORY"))
+    watch = both(EventLog(), _announce(cli))
+    report = cli.open().tick(observer=watch, wait=wait, memory=memory, fsync=fsync)
     if cli.out.structured:
         cli.out.data(report)
     # What failed in an earlier tick was told by that one.

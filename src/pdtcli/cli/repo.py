@@ -44,9 +44,11 @@ def ls(
 
     The operators are & (in both), | (in either), - (in the first only) and ^ (in just one); - binds tightest, then
     &, ^ and |, and parentheses group. Without an expression, list the repositories.
+
+    In a pipe, more than 10,000 names in a repository of files come as they are found; else they are sorted.
     """
     if expression:
-        cli.out.names(cli.open().select(" ".join(expression)))
+        cli.out.names(cli.open().listing(" ".join(expression)))
     else:
         from . import views
 
@@ -97,9 +99,10 @@ def put(
     if file == "-":
         if sys.stdin.isatty():
             cli.say("reading the value from the terminal; end with Ctrl-D")
-        size = repository.put(job, sys.stdin.buffer)
+        # Without Python's buffer the kernel can copy what is there.
+        size = repository.put(job, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
     else:
-        with open(file, "rb") as source:
+        with open(file, "rb", buffering=0) as source:
             size = repository.put(job, source)
     if cli.settings.verbose:
         cli.say(f"stored {size} bytes as {job} in {repo}")

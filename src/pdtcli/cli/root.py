@@ -76,6 +76,6 @@ def _loader(name: str, module: str) -> Callable[[], Any]:
         from typer.main import get_command
 
         command: Any = get_command(importlib.import_module(f".{module}", __package__).app)
-        return command if name in GROUPS else command.commands[name]
+        return command if name in GROUPS else command.commands[name].callback()
 
     return load

@@ -25,6 +25,7 @@ from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
 
+from ..record import Record
 from ..stream import ReadStream, WriteStream
 
 __all__ = ("Attempt", "JobDirectory", "Launch", "Phase", "Process", "ProcessManager", "StderrMode")
@@ -47,16 +48,14 @@ class JobDirectory:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Record):
     """A process for good: its pid and its start time, on the manager's host and in its present boot."""
 
     pid: int
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Record):
     """What to run.
 
     :ivar stdin: True when the directory's own `stdin` was written, a path for another file, None for nothing.
@@ -85,8 +84,7 @@ class Phase(Enum):
     """The runner is gone and left no exit status."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Record):
     """What is known of an attempt.
 
     :ivar token: whose the directory is, also where it is another attempt's.

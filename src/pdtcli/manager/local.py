@@ -7,7 +7,6 @@ of what a job may have piled up in its directory is offloaded. How an attempt pr
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import signal
@@ -16,17 +15,23 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import atomic, host
 from .. import job as job_ids
 from ..errors import JobNotFound, PdtError
+from ..lazy import lazy
 from ..paths import absolute
 from ..repository.files import FileReader, FileWriter, current_umask
 from ..state import LockFile, secure_below, state_home
 from ..stream import ReadStream, WriteStream
 from .base import Attempt, JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("LocalLinuxManager",)
 
@@ -47,6 +52,8 @@ _FILES = ("exe", "stdout", "stderr", "stdin", "env", "token", "run")
 
 @lru_cache(maxsize=1)
 def _runner() -> str:
+    from importlib.resources import files  # which imports more than all the rest of this
+
     text = files("pdtcli.manager").joinpath("runner.sh").read_text(encoding="utf-8")
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .. import job as job_ids
@@ -67,6 +67,19 @@ class Repository(ABC):
         """A directory of this machine that changes when the keys do, or None."""
         return None
 
+    @property
+    def watched_paths(self) -> Sequence[str]:
+        """All the directories of this machine of which one changes when the keys do; none where it cannot be told."""
+        return () if self.watched_path is None else (self.watched_path,)
+
+    @property
+    def names_decide(self) -> bool:
+        """Whether the jobs are what the names in `watched_paths` say, and nothing else has a say."""
+        return False
+
+    bases_decide = False
+    """Whether the jobs follow from those of `bases`, and nothing else has a say."""
+
     durable = False
     """Whether a write returns only when the disk has it, so that it outlives a loss of power. For repositories in files
     of this machine; other stores have their own ways. See `Pipeline`."""
@@ -113,6 +126,16 @@ class Repository(ABC):
             examples = ", ".join(repr(name) for name in sorted(names)[:3]) + (", …" if len(names) > 3 else "")
             what = "name that is not a valid job id" if len(names) == 1 else "names that are not valid job ids"
             log.warning("%s: skipped %d %s: %s", self, len(names), what, examples)
+
+    def prepare(self) -> None:
+        """What `validate` does of which `scan` cannot do without."""
+
+    def scan(self) -> Iterator[list[str]] | None:
+        """The jobs, each once and in any order, as they are found; None where that takes an event loop.
+
+        For who has nothing else to do: the import of asyncio takes as long as a listing of ten thousand files.
+        """
+        return None
 
     async def contains(self, job: str, /) -> bool:
         """Whether `job` is here. An invalid name is nowhere."""

@@ -6,15 +6,20 @@ combinations it stands in.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any
 
 from .. import job as job_ids
 from ..errors import InvalidValue, JobNotFound
+from ..lazy import lazy
 from ..outcome import succeeded
 from .base import DerivedRepository, Lister, Repository, job_getter
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = (
     "AggregateAndRepository",
@@ -23,13 +28,22 @@ __all__ = (
     "MapRepository",
     "RelatedItemRepository",
     "SucceededRepository",
+    "union",
 )
 
 log = logging.getLogger(__name__)
 
 
+def union(sets: Iterable[set[str]]) -> set[str]:
+    """What is in any of the sets; the very set where only one has something, since a copy of millions takes long."""
+    filled = [jobs for jobs in sets if jobs]
+    return filled[0] if len(filled) == 1 else set().union(*filled)
+
+
 class _Aggregate(DerivedRepository):
     """Several repositories, each under a name."""
+
+    bases_decide = True
 
     def __init__(self, **children: Repository) -> None:
         self.children = children
@@ -63,7 +77,7 @@ class AggregateAndRepository(_Aggregate):
         picky = [child for child in self.children.values() if isinstance(child, SucceededRepository)]
         plain = [c.source if isinstance(c, SucceededRepository) else c for c in self.children.values()]
         sets = sorted(await asyncio.gather(*(keys(child) for child in plain)), key=len)
-        jobs = set(sets[0]).intersection(*sets[1:])
+        jobs = sets[0].intersection(*sets[1:]) if len(sets) > 1 else sets[0]
         for child in picky:
             jobs = await child.among(jobs) if jobs else jobs
         return jobs
@@ -79,7 +93,7 @@ class AggregateOrRepository(_Aggregate):
     """The jobs that any of its parts holds."""
 
     async def derive(self, keys: Lister) -> set[str]:
-        return set().union(*await asyncio.gather(*(keys(child) for child in self.children.values())))
+        return union(await asyncio.gather(*(keys(child) for child in self.children.values())))
 
     async def contains(self, job: str, /) -> bool:
         for child in self.children.values():
@@ -94,6 +108,8 @@ class BlockingRepository(DerivedRepository):
     :param enumerate_unless: whether to list `unless`, or to ask it for every job of `source`, which is better when it
         is far larger.
     """
+
+    bases_decide = True
 
     def __init__(self, source: Repository, unless: Repository, enumerate_unless: bool = True) -> None:
         self.source = source
@@ -110,7 +126,7 @@ class BlockingRepository(DerivedRepository):
     async def derive(self, keys: Lister) -> set[str]:
         if self.enumerate_unless:
             source, unless = await asyncio.gather(keys(self.source), keys(self.unless))
-            return source - unless
+            return source - unless if source and unless else source
         return {job for job in await keys(self.source) if not await self.unless.contains(job)}
 
     async def contains(self, job: str, /) -> bool:

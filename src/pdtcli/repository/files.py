@@ -6,112 +6,34 @@ A listing is one directory scan. A value is written under a hidden name and rena
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 from .. import atomic
 from .. import job as job_ids
 from ..errors import JobNotFound, PdtError
-from ..offload import FEW, SMALL, offload
+from ..lazy import lazy
+from ..offload import FEW, offload
 from ..paths import absolute
-from ..stream import Reader, ReadStream, Writer, WriteStream
+from ..stream import ReadStream, WriteStream
 from .base import BlobRepository, Repository, job_getter
+from .file_stream import FileReader, FileWriter, current_umask
+from .names import Names, Shelves, batches
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("DirectoryRepository", "FileReader", "FileRepository", "FileRepositoryBase", "FileWriter", "current_umask")
 
 SMALL_DIRECTORY = 64 * 1024
 """A directory of at most so many bytes, which holds some thousand names, is listed without a thread."""
-
-
-@lru_cache(maxsize=1)
-def current_umask() -> int:
-    # Not os.umask(), which can only be read by changing it, for all threads.
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            return next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
-    except (OSError, StopIteration):
-        return 0o022
-
-
-class FileReader(Reader):
-    """A `ReadStream` over a file that is open already."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def fileno(self) -> int:
-        """The file descriptor, for those who can copy faster than by reading."""
-        return self._file.fileno()
-
-    async def read(self, n: int | None = None, /) -> bytes:
-        size = -1 if n is None else n
-        return await offload(size < 0 or size > SMALL, self._file.read, size)
-
-    async def close(self) -> None:
-        self._file.close()
-
-
-class FileWriter(Writer):
-    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed; see `atomic.publish`.
-
-    :param mode: of the file, whatever the umask; by default the umask decides.
-    """
-
-    def __init__(self, path: Path, durable: bool = False, *, mode: int | None = None) -> None:
-        self._path = path
-        self._durable = durable
-        self._temporary = path.parent / atomic.temporary_name()
-        with atomic.writing(path):
-            self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
-            if mode is not None:
-                os.fchmod(self._file.fileno(), mode)
-
-    async def write(self, data: bytes, /) -> int:
-        if self._file is None:
-            raise ValueError("write to a closed stream")
-        try:
-            with atomic.writing(self._path):
-                await offload(len(data) > SMALL, self._write_all, self._file, data)
-        except BaseException:
-            await self.abort()  # whoever goes on in spite of it must not store half a value
-            raise
-        return len(data)
-
-    @staticmethod
-    def _write_all(file: IO[bytes], data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-
-    async def close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                with atomic.writing(self._path):
-                    file.close()
-                    await offload(self._durable, atomic.publish, self._temporary, self._path, self._durable)
-            except BaseException:
-                self._temporary.unlink(missing_ok=True)
-                raise
-
-    async def abort(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-            self._temporary.unlink(missing_ok=True)
-
-    def __del__(self) -> None:
-        # A writer that was opened and never entered leaves nothing behind either.
-        if getattr(self, "_file", None) is not None:
-            self._file.close()  # type: ignore[union-attr]
-            self._temporary.unlink(missing_ok=True)
 
 
 class FileRepositoryBase(Repository):
@@ -120,36 +42,69 @@ class FileRepositoryBase(Repository):
     :param basedir: the directory; relative to that of the pipeline's file. Made when the pipeline opens.
     :param extension: what the names end in, beside the job.
     :param case_insensitive: whether upper and lower case are the same in the extension.
+    :param shard: over how many directories below it the jobs are spread: 16 to that power, from 0 to 3. It belongs to
+        how the data lies, and cannot be changed without moving it.
     """
 
-    def __init__(self, basedir: str | os.PathLike[str], extension: str = "", case_insensitive: bool = False) -> None:
+    def __init__(
+        self,
+        basedir: str | os.PathLike[str],
+        extension: str = "",
+        case_insensitive: bool = False,
+        *,
+        shard: int = 0,
+    ) -> None:
         if "/" in extension or "\0" in extension:
             raise PdtError(f"{extension!r} cannot be the extension of a file name")
         self.basedir = absolute(basedir)
         self.extension = extension
         self.case_insensitive = case_insensitive
-        # ASCII, or the Kelvin sign would count as a k.
-        flags = re.ASCII | (re.IGNORECASE if case_insensitive else 0)
-        self._member = re.compile(f"({job_ids.GRAMMAR}){re.escape(extension)}", flags)
+        self.shard = shard
+        self._names = Names(extension, case_insensitive)
+        self._shelves = Shelves(self.basedir, shard)
+        self.unsteady = True
+        """Whether the last listing met what changes without a trace in the directory: symbolic links, and files that
+        are being written or were left by who wrote them; or names to warn of. True before there was one."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.basedir}/*{self.extension}>"
+        return f"<{type(self).__name__} {self.basedir}/{self._pattern}>"
+
+    @property
+    def _pattern(self) -> str:
+        return f"{'?' * self.shard}{'/' if self.shard else ''}*{self.extension}"
 
     @property
     def place(self) -> str:
-        return f"file:{os.path.realpath(self.basedir)}/*{self.extension}"
+        return f"file:{os.path.realpath(self.basedir)}/{self._pattern}"
+
+    @property
+    def directories(self) -> list[str]:
+        """The directories in which the jobs lie, which change whenever a job comes or goes."""
+        return self._shelves.directories()
+
+    @property
+    def names_decide(self) -> bool:
+        return True
 
     @property
     def watched_path(self) -> str:
         return str(self.basedir)
 
+    @property
+    def watched_paths(self) -> list[str]:
+        return self.directories
+
     async def validate(self) -> None:
+        """See `prepare`."""
+        self.prepare()
+
+    def prepare(self) -> None:
         """Create the directory where it is missing.
 
         :raises OSError: when it cannot be made or listed.
         """
         try:
-            self.basedir.mkdir(exist_ok=True, parents=True)
+            self._shelves.create()
         except FileExistsError:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.basedir)) from None
         if not os.access(self.basedir, os.R_OK | os.X_OK):
@@ -162,7 +117,7 @@ class FileRepositoryBase(Repository):
 
         :raises InvalidJobId: for a name that is no job id, so that no path leads out of the directory.
         """
-        return self.basedir / (job_ids.check(job) + self.extension)
+        return self._shelves.directory(job_ids.check(job)) / (job + self.extension)
 
     def existing_path(self, job: str) -> Path:
         """Where `job` is: `fullpath`, or that with the extension in other letters."""
@@ -172,11 +127,14 @@ class FileRepositoryBase(Repository):
     def _spellings(self, jobs: Iterable[str]) -> dict[str, list[Path]]:
         """Where each of `jobs` may be: its `fullpath` and what else is there under its name."""
         found = {job: [self.fullpath(job)] for job in jobs}
-        if self.case_insensitive and os.path.isdir(self.basedir):
-            for name in self._list():
-                match = self._member.fullmatch(name)
-                if match is not None and match[1] in found and not name.endswith(self.extension):
-                    found[match[1]].append(self.basedir / name)
+        if self.case_insensitive:
+            for directory in dict.fromkeys(spellings[0].parent for spellings in found.values()):
+                if not directory.is_dir():
+                    continue
+                for name in chain.from_iterable(self._list(directory)):
+                    match = self._names.match(name)
+                    if match is not None and match[1] in found and not name.endswith(self.extension):
+                        found[match[1]].append(directory / name)
         return found
 
     @job_getter
@@ -186,29 +144,50 @@ class FileRepositoryBase(Repository):
 
     # ---- keys
 
-    def _list(self) -> list[str]:
-        """The names of all members, of the right kind, and of what is being made."""
+    def _members(self, entries: list[os.DirEntry[str]]) -> list[str]:
+        """The names of those that are of the right kind, also of what is being made."""
         raise NotImplementedError
 
-    def _scan(self) -> set[str]:
-        match = self._member.fullmatch
-        names = self._list()
-        found = {m[1] for name in names if (m := match(name)) is not None}
-        if len(found) < len(names):
-            others = [name for name in names if match(name) is None]
-            atomic.sweep(self.basedir, [name for name in others if name.startswith(atomic.PREFIX)])
-            self.warn_skipped([name for name in others if name[0] != "." and self._has_extension(name)])
-        return found
+    def _list(self, directory: str | os.PathLike[str]) -> Iterator[list[str]]:
+        """The names in one of the directories, a batch at a time; none where it is missing."""
+        try:
+            with os.scandir(directory) as entries:
+                for batch in batches(entries):
+                    yield self._members(batch)
+        except FileNotFoundError:
+            if not self.shard or not self.basedir.is_dir():
+                raise
 
-    def _has_extension(self, name: str) -> bool:
-        if self.case_insensitive:
-            return name.lower().endswith(self.extension.lower())
-        return name.endswith(self.extension)
+    def scan(self) -> Iterator[list[str]]:
+        self.unsteady = False
+        skipped: list[str] = []
+        seen: set[str] = set()
+        for directory in self.directories:
+            others: list[str] = []
+            for names in self._list(directory):
+                jobs, rest = self._names.split(names)
+                if self.case_insensitive:  # the same job may be there in several spellings
+                    jobs = [job for job in dict.fromkeys(jobs) if job not in seen]
+                    seen.update(jobs)
+                others += rest
+                yield jobs
+            if others:
+                temporary = [name for name in others if name.startswith(atomic.PREFIX)]
+                atomic.sweep(directory, temporary)
+                skipped += [name for name in others if name[0] != "." and self._names.has_extension(name)]
+                self.unsteady = self.unsteady or bool(temporary or skipped)
+        self.warn_skipped(skipped)
+
+    def _scan(self) -> set[str]:
+        found: set[str] = set()
+        for jobs in self.scan():
+            found.update(jobs)
+        return found
 
     _removes_slowly = False
 
     def _is_large(self) -> bool:
-        return os.stat(self.basedir).st_size > SMALL_DIRECTORY
+        return bool(self.shard) or os.stat(self.basedir).st_size > SMALL_DIRECTORY
 
     async def keys(self) -> set[str]:
         return await offload(self._is_large(), self._scan)
@@ -219,7 +198,8 @@ class FileRepositoryBase(Repository):
 
     async def sweep(self) -> None:
         def sweep() -> None:
-            atomic.sweep(self.basedir, [name for name in os.listdir(self.basedir) if name.startswith(atomic.PREFIX)])
+            for directory in filter(os.path.isdir, self.directories):
+                atomic.sweep(directory, [name for name in os.listdir(directory) if name.startswith(atomic.PREFIX)])
 
         await offload(self._is_large(), sweep)
 
@@ -259,9 +239,12 @@ class FileRepositoryBase(Repository):
 class FileRepository(FileRepositoryBase, BlobRepository):
     """A directory whose files are the values; what else is in it does not count."""
 
-    def _list(self) -> list[str]:
-        with os.scandir(self.basedir) as entries:
-            return [entry.name for entry in entries if entry.is_file()]
+    def _members(self, entries: list[os.DirEntry[str]]) -> list[str]:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        if len(names) < len(entries) and (links := [entry for entry in entries if entry.is_symlink()]):
+            self.unsteady = True
+            names += [entry.name for entry in links if entry.is_file()]
+        return names
 
     def _is_present(self, path: Path) -> bool:
         return os.path.isfile(path)
@@ -316,9 +299,15 @@ class DirectoryRepository(FileRepositoryBase):
         extension: str = "",
         case_insensitive: bool = False,
         discard_empty: bool = False,
+        *,
+        shard: int = 0,
     ) -> None:
-        super().__init__(basedir, extension, case_insensitive)
+        super().__init__(basedir, extension, case_insensitive, shard=shard)
         self.discard_empty = discard_empty
+
+    @property
+    def names_decide(self) -> bool:
+        return not self.discard_empty
 
     def _is_present(self, path: Path) -> bool:
         if not self.discard_empty:
@@ -331,11 +320,12 @@ class DirectoryRepository(FileRepositoryBase):
 
     _removes_slowly = True
 
-    def _list(self) -> list[str]:
-        with os.scandir(self.basedir) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
+    def _members(self, entries: list[os.DirEntry[str]]) -> list[str]:
+        self.unsteady = self.unsteady or any(entry.is_symlink() for entry in entries)
+        names = [entry.name for entry in entries if entry.is_dir()]
         if self.discard_empty:
-            names = [n for n in names if n.startswith(atomic.PREFIX) or self._is_present(self.basedir / n)]
+            parent = Path(os.path.dirname(entries[0].path))
+            names = [name for name in names if name.startswith(atomic.PREFIX) or self._is_present(parent / name)]
         return names
 
     def _remove(self, path: Path) -> None:
@@ -352,7 +342,7 @@ class DirectoryRepository(FileRepositoryBase):
     @asynccontextmanager
     async def _creating(self, job: str) -> AsyncIterator[Path]:
         target = self.fullpath(job)
-        temporary = self.basedir / atomic.temporary_name()
+        temporary = target.parent / atomic.temporary_name()
         with atomic.writing(target):
             temporary.mkdir()
         try:

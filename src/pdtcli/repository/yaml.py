@@ -150,8 +150,8 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
     :param dir: the directory; see `FileRepositoryBase`.
     """
 
-    def __init__(self, dir: Any, extension: str = ".yaml", case_insensitive: bool = False) -> None:
-        super().__init__(dir, extension=extension, case_insensitive=case_insensitive)
+    def __init__(self, dir: Any, extension: str = ".yaml", case_insensitive: bool = False, *, shard: int = 0) -> None:
+        super().__init__(dir, extension=extension, case_insensitive=case_insensitive, shard=shard)
         self._recent: dict[str, Path] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ happens under the job's lock (`ProcessManager.locked`).
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import re
@@ -16,9 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from .. import job as job_ids
 from ..errors import JobNotFound, NotReady, PdtError, UsageError, sentence
+from ..lazy import lazy
 from ..manager.base import Phase, Process, ProcessManager
 from ..outcome import now, process_record
 from ..quota import ResourceManager, Resources
@@ -32,6 +33,11 @@ from .hearing import Hearing
 from .live import LiveRecord
 from .prepare import prepare
 from .settle import Settler
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("STDOUT", "ProcessTask")
 
