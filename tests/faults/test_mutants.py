@@ -111,8 +111,8 @@ MUTANTS = [
     Mutant(
         "the lock of a job is not taken",
         "manager/local.py",
-        r"with lock\.holding\(job\) as got:\n            yield got",
-        "yield True",
+        r"return lock\.holding\(job\)",
+        "import contextlib\n        return contextlib.nullcontext(True)",
         holding("launch"),
     ),
     Mutant(
@@ -127,7 +127,7 @@ MUTANTS = [
         "task/function.py",
         r"with lock\.holding\(job\) if lock is not None else nullcontext\(True\) as got:",
         "with nullcontext(True) as got:",
-        holding("reap"),
+        holding("function"),
     ),
     Mutant(
         "the live record goes before the outcome is recorded",
