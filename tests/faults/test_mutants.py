@@ -78,16 +78,16 @@ def elsewhere(sweeper: Sweeper) -> Sweep:
 
 
 WRITE_IN_PLACE = """\
-            with open(temporary, "rb") as source, open(target, "wb") as sink:
-                sink.write(source.read())
-            os.unlink(temporary)
+        with open(temporary, "rb") as source, open(path, "wb") as sink:
+            sink.write(source.read())
+        os.unlink(temporary)
 """
 
 MUTANTS = [
     Mutant(
         "a record is written in place, not renamed",
         "atomic.py",
-        r"(?<=        try:\n)            os\.rename\(temporary, target\)\n",
+        r"(?<=    if not durable:\n)        os\.rename\(temporary, path\)\n",
         WRITE_IN_PLACE,
         killing("reap"),
         only_full=False,
