@@ -89,7 +89,7 @@ def sweeper(
 
 
 @pytest.mark.parametrize("stage", ["launch", "reap"] if FULL else ["reap"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS if FULL else ["done but not answered", "hangs", "dead from then on"])
 def test_a_request_that_fails_loses_nothing(sweeper: ProxiedSweeper, stage: str, fault: str) -> None:
     result = sweeper.sweep(range(1, LIMIT) if FULL else SLICE, sweeper.spoil(STAGES[stage], *FAULTS[fault]))
 

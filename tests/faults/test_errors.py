@@ -28,7 +28,7 @@ def test_a_call_that_fails_loses_nothing(sweeper_of: Callable[[str], Sweeper], s
     kinds, how, number = FAULTS[fault]
     sweeper = sweeper_of("files")
     with sweeper.ready():
-        points = sweeper.points(STAGES[stage], kinds, None if FULL else 3)
+        points = sweeper.points(STAGES[stage], kinds, None if FULL else 2)
         result = sweeper.sweep(points, sweeper.fail(STAGES[stage], how, number, kinds))
 
     print(f"{fault}: {stage}: {result.steps} steps, {result.points} faults")

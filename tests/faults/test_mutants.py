@@ -78,16 +78,16 @@ def elsewhere(sweeper: Sweeper) -> Sweep:
 
 
 WRITE_IN_PLACE = """\
-            with open(temporary, "rb") as source, open(target, "wb") as sink:
-                sink.write(source.read())
-            os.unlink(temporary)
+        with open(temporary, "rb") as source, open(path, "wb") as sink:
+            sink.write(source.read())
+        os.unlink(temporary)
 """
 
 MUTANTS = [
     Mutant(
         "a record is written in place, not renamed",
         "atomic.py",
-        r"(?<=        try:\n)            os\.rename\(temporary, target\)\n",
+        r"(?<=    if not durable:\n)        os\.rename\(temporary, path\)\n",
         WRITE_IN_PLACE,
         killing("reap"),
         only_full=False,
@@ -111,8 +111,8 @@ MUTANTS = [
     Mutant(
         "the lock of a job is not taken",
         "manager/local.py",
-        r"with lock\.holding\(job\) as got:\n            yield got",
-        "yield True",
+        r"return lock\.holding\(job\)",
+        "import contextlib\n        return contextlib.nullcontext(True)",
         holding("launch"),
     ),
     Mutant(
@@ -127,7 +127,7 @@ MUTANTS = [
         "task/function.py",
         r"with lock\.holding\(job\) if lock is not None else nullcontext\(True\) as got:",
         "with nullcontext(True) as got:",
-        holding("reap"),
+        holding("function"),
     ),
     Mutant(
         "the live record goes before the outcome is recorded",

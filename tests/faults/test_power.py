@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import Any
 import pytest
 from tests.faults.stores import STORES
 from tests.faults.world import World
+from tests.processes import ROOT
 
 SHUTDOWN = 0x8004587D
 """`EXT4_IOC_SHUTDOWN`, in fs/ext4/ext4.h of Linux."""
@@ -71,14 +74,17 @@ def disk(place: Path) -> Iterator[Disk]:
         made.unmount()
 
 
-@pytest.fixture
-def power(tmp_path: Path) -> Iterator[tuple[World, Disk]]:
+@contextmanager
+def powered(place: Path, sources: Path | None = None) -> Iterator[tuple[World, Disk]]:
     """A world whose data is on a disk of its own, and that disk."""
-    with disk(tmp_path) as made:
-        world = World.make(tmp_path / "world", STORES["files"]({"directory": str(made.path / "data")}))
+    with disk(place) as made:
+        store = STORES["files"]({"directory": str(made.path / "data")})
+        world = World.make(place / "world", store, sources=sources)
         os.sync()  # what was given is given
-        yield world, made
-        world.discard()
+        try:
+            yield world, made
+        finally:
+            world.discard()
 
 
 def lost(world: World, disk: Disk) -> dict[str, Any]:
@@ -93,17 +99,24 @@ def lost(world: World, disk: Disk) -> dict[str, Any]:
     }
 
 
-def test_nothing_that_is_done_is_lost(power: tuple[World, Disk]) -> None:
-    if "--fsync" not in power[0].pdt("run", "--help").output:
-        pytest.skip("pdt run has no --fsync")
-    power[0].pdt("run", "--no-progress", "--fsync")
+def test_nothing_that_is_done_is_lost(tmp_path: Path) -> None:
+    with powered(tmp_path) as (world, disk):
+        world.pdt("run", "--no-progress", "--fsync")
 
-    assert lost(*power) == {}
-    assert power[0].pdt("run", "--no-progress", "--fsync").code == 1
-    assert power[0].violations() == []
+        assert lost(world, disk) == {}
+        assert world.pdt("run", "--no-progress", "--fsync").code == 1  # a job failed, earlier
+        assert world.violations() == []
 
 
-def test_without_fsync_something_is_or_this_test_sees_nothing(power: tuple[World, Disk]) -> None:
-    power[0].pdt("run", "--no-progress")
+def test_an_fsync_that_is_taken_out_of_the_code_is_missed(tmp_path: Path) -> None:
+    sources = tmp_path / "src"
+    shutil.copytree(ROOT / "src", sources, ignore=shutil.ignore_patterns("__pycache__"))
+    path = sources / "pdtcli" / "atomic.py"
+    text, count = re.subn(r"os\.fsync\(fd\)", "pass", path.read_text())
+    assert count == 1, "the code has changed: mend this pattern"
+    path.write_text(text)
 
-    assert lost(*power) != {}
+    with powered(tmp_path, sources) as (world, disk):
+        world.pdt("run", "--no-progress", "--fsync")
+
+        assert lost(world, disk) != {}
