@@ -6,7 +6,7 @@ BIN   := .venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench bench-quick test lint format generate setup clean
+.PHONY: help demo bench bench-quick test faults lint format generate setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ bench: ## measure speed against other tools, in about ten minutes; writes bench/
 bench-quick: ## the same in about one, on less work, and writes nothing
 	@tools/setup bench
 	$(BIN)/python -m bench --quick
+
+faults: setup ## kill, starve and deceive pdt at every step there is; takes many minutes
+	PDT_FAULTS=full $(BIN)/python -m pytest tests/faults -rP $(PYTEST_ARGS)
 
 lint: setup ## check style, format and types
 	$(BIN)/ruff check .

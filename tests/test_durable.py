@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ PIPELINE = """
 """
 
 CALL = re.compile(r"\d+ +(?P<call>\w+)\((?P<arguments>.*)\) += (?:0|\d+<.*>)$")
+UNFINISHED = " <unfinished ...>"
+RESUMED = re.compile(r" *<\.\.\. \w+ resumed>")
 PATH = re.compile(r'<([^>]*)>|"([^"]*)"')
 
 
@@ -55,19 +58,24 @@ def traced(lab: Lab, *command: str) -> list[list[str]]:
         check=False,
     )
     assert done.stderr == b"" or b"bad failed" in done.stderr, done.stderr.decode()
-    # A call that another thread's interrupts stands on two lines.
-    text = re.sub(
-        r"^(\d+) +(.*) <unfinished \.\.\.>\n((?:.*\n)*?)\1 +<\.\.\. \w+ resumed>",
-        r"\3\1 \2",
-        log.read_text(),
-        flags=re.M,
-    )
-    calls = []
-    for line in text.splitlines():
-        if (match := CALL.match(line)) is not None:
-            paths = ["".join(found) for found in PATH.findall(match["arguments"])]
-            calls.append([match["call"], *(os.path.relpath(path, lab.directory) for path in paths)])
-    return calls
+    return [
+        [match["call"], *(os.path.relpath("".join(found), lab.directory) for found in PATH.findall(match["arguments"]))]
+        for line in whole_calls(log.read_text().splitlines())
+        if (match := CALL.match(line)) is not None
+    ]
+
+
+def whole_calls(lines: list[str]) -> Iterator[str]:
+    """The lines of a log, with a call that another thread's interrupt as one line, where it ends."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        thread, _, text = line.partition(" ")
+        if text.endswith(UNFINISHED):
+            begun[thread] = text.removesuffix(UNFINISHED)
+        elif (resumed := RESUMED.match(text)) is not None:
+            yield f"{thread} {begun.pop(thread)}{text[resumed.end() :]}"
+        else:
+            yield line
 
 
 @pytest.fixture

@@ -75,6 +75,12 @@ def test_all_dependants_come_nearest_first_and_once() -> None:
     assert found.index(b.counts) < found.index(b.sort) < found.index(b.sorted)
 
 
+def test_the_readers_of_a_task_are_those_of_what_it_stores_and_of_what_is_made_of_that() -> None:
+    b = Books()
+    assert b.graph.readers(b.count) == {b.count, b.sort}
+    assert b.graph.readers(b.banned) == {b.count}
+
+
 def test_what_nothing_depends_on_stands_alone() -> None:
     b = Books()
     assert list(b.graph.dependants(b.sorted, recursive=True)) == [b.sorted]

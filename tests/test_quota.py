@@ -237,6 +237,21 @@ async def test_what_is_live_already_counts() -> None:
     assert await quota.reserve(CPU) is ResourceType.CPU
 
 
+async def test_it_is_full_for_what_did_not_fit_until_something_is_given_back_or_counted_anew() -> None:
+    quota, records = a_quota(Resources.parse(2), CPU, "one")
+    assert not quota.is_full_for(CPU)  # nobody has counted yet
+
+    await quota.reserve(CPU)
+    assert quota.is_full_for(CPU)
+    await quota.relinquish(CPU)
+    assert not quota.is_full_for(CPU)
+    await quota.reserve(CPU)
+    await records.delete("one")
+    assert quota.is_full_for(CPU)
+    await quota.flush()
+    assert not quota.is_full_for(CPU)
+
+
 async def test_use_is_counted_anew_after_a_flush() -> None:
     quota, records = a_quota(Resources.parse(2), CPU, "one", "two")
     await quota.usage()

@@ -35,6 +35,11 @@ async def test_values_are_filled_in() -> None:
     assert await render("{{ job }}: {{ info.size + 1 }}", {"job": "a", "info": {"size": 1}}) == "a: 2"
 
 
+@pytest.mark.parametrize("text", ["", "true\n", "echo ${HOME} {a,b} }} %}", "one\r\ntwo\rthree"])
+async def test_a_text_without_expressions_is_as_the_library_has_it(text: str) -> None:
+    assert await render(text, {}) == await render("{{ '' }}" + text, {})
+
+
 async def test_an_awaitable_is_awaited_once_however_often_it_is_used() -> None:
     meter = Meter("x")
     assert await render("{{ v }}{{ v }}{% for _ in 'ab' %}{{ v }}{% endfor %}", {"v": Lazy(meter.make)}) == "xxxx"

@@ -86,6 +86,7 @@ class Engine:
         self._followers: dict[Task, list[tuple[Task, Repository]]] = {}
         # Jobs that ended in this run although nothing they left behind tells so; they must not start again in it.
         self._forgotten: set[tuple[Task, str]] = set()
+        self._remembers = {task for task in tasks if task.remembers}
         self._failed: dict[str, set[str]] = {task.name: set() for task in tasks}
 
     # ---- what others call
@@ -236,7 +237,11 @@ class Engine:
         self._wake.clear()
         while self._ended:
             batch, self._ended = self._ended[:BATCH], self._ended[BATCH:]
-            await asyncio.gather(*(task.collect(job) for task, job in batch))
+            left = [(task, job) for task, job in batch if not task.in_process]  # the others collected themselves
+            if len(left) == 1:
+                await left[0][0].collect(left[0][1])
+            elif left:
+                await asyncio.gather(*(task.collect(job) for task, job in left))
             for task, job in batch:
                 await self._follow(task, job)
 
@@ -253,7 +258,7 @@ class Engine:
         """A job has ended: who waited for its resources, and who for its results?"""
         self._dirty = True
         self._dispatcher.release(task)
-        if not task.remembers:
+        if task not in self._remembers:
             self._forgotten.add((task, job))
         if self._once:
             return
@@ -267,17 +272,9 @@ class Engine:
 
     def _followers_of(self, task: Task) -> list[tuple[Task, Repository]]:
         if task not in self._followers:
-            near = {node for repository in self.graph.successors(task) for node in self._reach(repository)}
-            self._followers[task] = [
-                (other, other.ready) for other in self.tasks if other in near and other is not task
-            ]
+            near = self.graph.readers(task) - {task}
+            self._followers[task] = [(other, other.ready) for other in self.tasks if other in near]
         return self._followers[task]
-
-    def _reach(self, node: object) -> set[object]:
-        """The tasks that read a repository, directly or through those derived from it."""
-        if not isinstance(node, Repository):
-            return {node}
-        return {found for successor in self.graph.successors(node) for found in self._reach(successor)}
 
     # ---- collect and survey
 

@@ -72,6 +72,16 @@ class Graph:
         """What depends on `node` directly."""
         return tuple(self._successors.get(node, ()))
 
+    def readers(self, node: Node) -> set[Task]:
+        """The tasks that read what a task or repository stores, directly or through repositories derived from it."""
+        found: set[Task] = set()
+        for successor in self.successors(node):
+            if isinstance(successor, Task):
+                found.add(successor)
+            else:
+                found |= self.readers(successor)
+        return found
+
     def dependants(self, node: Node, recursive: bool) -> Iterator[Node]:
         """`node` itself and what depends on it, nearest first.
 

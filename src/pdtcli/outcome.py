@@ -6,8 +6,8 @@ The keys of pydatatask's records are kept (`return_code`, `result`, `exception`,
 
 from __future__ import annotations
 
+import os
 import signal
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,7 @@ def now() -> datetime:
 
 def fresh_attempt() -> str:
     """A name that no other attempt at any job has."""
-    return uuid.uuid4().hex[:16]
+    return os.urandom(8).hex()
 
 
 def succeeded(record: Any) -> bool:

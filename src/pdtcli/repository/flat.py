@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -43,8 +44,10 @@ def _int(value: int) -> str | None:
 
 
 def _float(value: float) -> str | None:
+    if not isfinite(value):
+        return None
     text = repr(value)
-    return text if "e" not in text and isfinite(value) else None
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text  # YAML 1.1 wants the point
 
 
 def _none(value: None) -> str:
@@ -66,6 +69,11 @@ _SCALARS: Mapping[type, Callable[[Any], str | None]] = {
 }
 
 
+@lru_cache(maxsize=512)
+def _is_key(key: str) -> bool:
+    return len(key) <= LONGEST_KEY and _PLAIN.fullmatch(key) is not None
+
+
 def dump(value: Any) -> bytes | None:
     """A mapping of names to scalars as YAML; None for whatever is not that, or is not sure to come out right."""
     if type(value) is not dict or not value:
@@ -73,7 +81,7 @@ def dump(value: Any) -> bytes | None:
     lines = []
     for key, item in value.items():
         write = _SCALARS.get(type(item))
-        if write is None or type(key) is not str or len(key) > LONGEST_KEY or _PLAIN.fullmatch(key) is None:
+        if write is None or type(key) is not str or not _is_key(key):
             return None
         text = write(item)
         if text is None:

@@ -11,6 +11,7 @@ import reprlib
 from abc import ABC
 from collections.abc import Collection
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from .. import atomic
@@ -23,6 +24,9 @@ from .files import FileRepository
 
 __all__ = ("YamlMetadataFileRepository", "YamlMetadataRepository", "dump", "load")
 
+
+RECENT = 256
+"""So many paths are remembered."""
 
 DEEP = 5000
 """So many levels a document may be nested; a shorter text cannot have more."""
@@ -148,6 +152,24 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
 
     def __init__(self, dir: Any, extension: str = ".yaml", case_insensitive: bool = False) -> None:
         super().__init__(dir, extension=extension, case_insensitive=case_insensitive)
+        self._recent: dict[str, Path] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_recent": {}}  # what is remembered need not travel with the repository
+
+    def fullpath(self, job: str) -> Path:
+        """Where `job` is, or would be.
+
+        Remembered for the jobs of late: each is asked for several times while it starts and ends, and making a path
+        takes longer than a system call on it.
+        """
+        path = self._recent.get(job)
+        if path is None:
+            path = super().fullpath(job)
+            if len(self._recent) >= RECENT:
+                self._recent.clear()
+            self._recent[job] = path
+        return path
 
     def _load_many(self, jobs: Collection[str]) -> dict[str, Any]:
         found = {}

@@ -27,6 +27,8 @@ from ..repository.base import BlobRepository, MetadataRepository, Repository
 from ..stream import ReadStream
 from ..template import locate, read_template
 from .base import Start, Task
+from .claim import claim
+from .hearing import Hearing
 from .live import LiveRecord
 from .prepare import prepare
 from .settle import Settler
@@ -117,11 +119,8 @@ class ProcessTask(Task):
         self.timeout = timeout
         self.grace = grace
         self._settler = Settler(self)
-        # Live records of jobs that this process watches, so that collecting one need not read it again.
-        self._records: dict[str, LiveRecord] = {}
-        self._watches: dict[str, Callable[[], None]] = {}
+        self._hearing = Hearing(self)
         self._elsewhere = 0
-        self._stopping: set[asyncio.Task[bool]] = set()
 
         resource_manager.register(self._load, label=name, place=pids.place)
         self.link("pids", pids, is_status=True, inhibits_start=True, inhibits_output=True)
@@ -150,7 +149,7 @@ class ProcessTask(Task):
 
     @property
     def here(self) -> int:
-        return len(self._watches)
+        return len(self._hearing)
 
     @property
     def elsewhere(self) -> int:
@@ -161,12 +160,7 @@ class ProcessTask(Task):
         read_template(self.template)
 
     async def close(self) -> None:
-        for stop in self._watches.values():
-            stop()
-        self._watches.clear()
-        self._records.clear()
-        for stopping in self._stopping:
-            stopping.cancel()
+        self._hearing.close()
 
     async def _load(self) -> Resources:
         if self.resource_manager.quota.launches is None:
@@ -188,15 +182,15 @@ class ProcessTask(Task):
         with self.manager.locked(self.name, job) as got:
             if not got:
                 return Start.TAKEN
-            record = LiveRecord(self.manager.host, self.manager.boot_id, forced=force)
-            claim = await self._claim(job, record)
-            if claim is not Start.STARTED:
-                return claim
+            record = LiveRecord.on(self.manager, forced=force)
+            claimed = await claim(self, job, record)
+            if claimed is not Start.STARTED:
+                return claimed
             directory = record.directory(self.name, job)
             try:
                 adopted = await self._settler.adopt(job, directory)
                 if adopted is not None:
-                    self._watch(job, adopted)
+                    self._hearing.add(job, adopted)
                     return Start.TAKEN
                 if not force and not await self.may_start(job):
                     await self._settler.withdraw(job, directory)
@@ -212,21 +206,8 @@ class ProcessTask(Task):
             await self._wait(record.process)
             await self._settle(job)
         else:
-            self._watch(job, record)
+            self._hearing.add(job, record)
         return Start.STARTED
-
-    async def _claim(self, job: str, record: LiveRecord) -> Start:
-        async with self.resource_manager.admission():
-            window = self.window.total_seconds()
-            if await self.resource_manager.reserve(self.job_resources, window=window) is not None:
-                return Start.LIMITED
-            claimed = False
-            try:
-                claimed = await self.pids.claim(job, record.value())
-            finally:
-                if not claimed:
-                    await self.resource_manager.relinquish(self.job_resources, launched=False)
-        return Start.STARTED if claimed else Start.TAKEN
 
     async def _complete(self, job: str, record: LiveRecord) -> None:
         try:
@@ -247,7 +228,7 @@ class ProcessTask(Task):
 
     async def update(self) -> bool:
         records = await LiveRecord.read_all(self.pids, self.manager.host)
-        ours = {job: record for job, record in records.items() if record.is_of(self.manager)}
+        ours = {job: record for job, record in records.items() if await self._is_ours(job, record)}
         self._elsewhere = len(records) - len(ours)
         directories = {job: record.directory(self.name, job) for job, record in ours.items()}
         found = await self.manager.inspect_many(
@@ -258,10 +239,10 @@ class ProcessTask(Task):
             phase = found[directories[job]].phase
             if phase is not Phase.RUNNING or record.process is None or record.is_stale(self.manager):
                 await self._guarded(job, self._settle(job))
-            elif self._time_left(record) == 0:
+            elif self.time_left(record) == 0:
                 overdue.append(self._guarded(job, self.stop(job, "timeout")))
             else:
-                self._watch(job, record)
+                self._hearing.add(job, record)
         await asyncio.gather(*overdue)
         return bool(records)
 
@@ -280,65 +261,35 @@ class ProcessTask(Task):
         if not await self.pids.contains(job):
             return None
         record = await LiveRecord.read(self.pids, job, self.manager.host)
-        return record if record.is_of(self.manager) else None
+        return record if await self._is_ours(job, record) else None
+
+    async def _is_ours(self, job: str, record: LiveRecord) -> bool:
+        return record.is_of(self.manager) or await record.has_moved_to(self.manager, self.name, job)
 
     async def _settle(self, job: str) -> None:
         """Bring a live record of this host up to date with what became of its process."""
         with self.manager.locked(self.name, job) as got:
             if not got:
                 return  # whoever has the lock is launching or collecting it
-            record = self._records.get(job)
+            record = self._hearing.record(job)
             attempt = None if record is None else await self._settler.inspect(job, record)
             if record is None or attempt is None or attempt.phase is not Phase.ENDED or attempt.return_code != 0:
                 # What we remember is true as long as the directory is there, but for the reason that somebody else
                 # may have written before they stopped the job.
                 record = await self._read(job)
                 if record is None:
-                    self._forget(job)
+                    self._hearing.forget(job)
                     return
                 attempt = await self._settler.inspect(job, record)
             if await self._settler.act(job, record, attempt):
-                self._watch(job, record)
+                self._hearing.add(job, record)
             else:
-                self._forget(job)
+                self._hearing.forget(job)
 
-    # ---- watch and stop
+    # ---- stop
 
-    def _watch(self, job: str, record: LiveRecord) -> None:
-        """Have the end of a job heard, and its timeout, if anybody listens."""
-        if self.ended is None or job in self._watches or record.process is None:
-            return
-        self._records[job] = record
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
-
-        def ended() -> None:
-            stop()
-            self._watches.pop(job, None)
-            if self.ended is not None:
-                self.ended(job)
-
-        def expire() -> None:
-            stopping = loop.create_task(self.stop(job, "timeout"))
-            self._stopping.add(stopping)
-            stopping.add_done_callback(self._stopping.discard)
-
-        def stop() -> None:
-            unwatch()
-            if timer is not None:
-                timer.cancel()
-
-        if (left := self._time_left(record)) is not None:
-            timer = loop.call_later(left, expire)
-        unwatch = self.manager.watch(record.process, ended)
-        self._watches[job] = stop
-
-    def _forget(self, job: str) -> None:
-        self._records.pop(job, None)
-        if (stop := self._watches.pop(job, None)) is not None:
-            stop()
-
-    def _time_left(self, record: LiveRecord) -> float | None:
+    def time_left(self, record: LiveRecord) -> float | None:
+        """Seconds that a live job may still take; None without a timeout."""
         if self.timeout is None:
             return None
         return max(0.0, (record.start_time + self.timeout - now()).total_seconds())
@@ -360,8 +311,7 @@ class ProcessTask(Task):
             # First the reason, so that whoever collects the job knows it, should this process be killed.
             record.stop = reason
             await self.pids.dump(job, record.value())
-            if job in self._records:
-                self._records[job] = record
+            self._hearing.remember(job, record)
         if attempt.process is not None:
             await self.manager.kill_session(attempt.process, grace=self.grace.total_seconds())
         await self._settle(job)
@@ -382,13 +332,16 @@ class ProcessTask(Task):
 
     async def give_up(self, job: str, host: str) -> bool:
         """Record a live job of a host that will not come back as lost; whether there was one."""
-        if host == self.manager.host:
-            return await self.stop(job, "cancelled")
         if not await self.pids.contains(job):
             return False
         record = await LiveRecord.read(self.pids, job, self.manager.host)
         if record.host != host:
             return False
+        if await self._is_ours(job, record):
+            return await self.stop(job, "cancelled")
+        if record.process is not None and host == self.manager.host and not record.is_stale(self.manager):
+            # Of this host, but in another state directory: whoever it is that cannot collect it, it must not run on.
+            await self.manager.kill_session(record.process, grace=self.grace.total_seconds())
         outcome = process_record(None, record.start_time, now(), record.attempt, host=host, reason="lost")
         await self.record(job, outcome, forced=record.forced)
         await self._settler.drop(job)
