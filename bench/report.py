@@ -190,7 +190,7 @@ def write(path: Path, results: Sequence[Result], summary: Summary, seconds: floa
         "",
         "Written by `make bench`; `python -m bench --help` says how. Times are medians of several rounds in which all",
         "took turns, with their quartiles; so are ratios, which are taken turn by turn. Compare ratios: the times are",
-        "those of one machine, and of what else it did. Memory is that of the largest process; and is told from",
+        "those of one machine, and of what else it did. Memory is that of the largest process, and is told from",
         "about 10 MiB on.",
         "",
         markdown(("", ""), list(summary.machine.items()), left=2),
