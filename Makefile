@@ -6,10 +6,10 @@ BIN   := .venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate setup clean
+.PHONY: help demo bench bench-quick test faults lint format generate setup clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: ## run a real pipeline over the source files of Python's standard library
 	@tools/setup demo
@@ -17,6 +17,17 @@ demo: ## run a real pipeline over the source files of Python's standard library
 
 test: setup ## run the tests; PYTEST_ARGS='-k quota -x' is passed on to pytest
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: ## measure speed against other tools, in about ten minutes; writes bench/results.md
+	@tools/setup bench
+	$(BIN)/python -m bench --write bench/results.md
+
+bench-quick: ## the same in about one, on less work, and writes nothing
+	@tools/setup bench
+	$(BIN)/python -m bench --quick
+
+faults: setup ## kill, starve and deceive pdt at every step there is; takes many minutes
+	PDT_FAULTS=full $(BIN)/python -m pytest tests/faults -rP $(PYTEST_ARGS)
 
 lint: setup ## check style, format and types
 	$(BIN)/ruff check .

@@ -132,6 +132,8 @@ def _write_temporary(directory: str, data: bytes, mode: int) -> str:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
+            if not mode & 0o077:  # private, and its owner's to read whatever the umask
+                os.fchmod(fd, mode)
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]

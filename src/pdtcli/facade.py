@@ -20,6 +20,7 @@ from .pipeline import Pipeline
 from .portal import Portal, interruptible
 from .report import (
     Counts,
+    Finding,
     Observer,
     PlanRow,
     QuotaRow,
@@ -266,6 +267,12 @@ class PipelineHandle:
         self.pipeline.fsync = self.pipeline.fsync or fsync
         with self._tick_lock(wait), self._observed(observer):
             return self.call(lambda: interruptible(self.pipeline.tick, self.pipeline.stop))
+
+    def check(self) -> list[Finding]:
+        """What is wrong with the pipeline although it loads; nothing is opened for that."""
+        from .check import check
+
+        return check(self.pipeline)
 
     def run(
         self,

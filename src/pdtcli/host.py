@@ -2,6 +2,9 @@
 
 A pid is reused, a host name is shared by the machine's next life; the four together name one process for good. Start
 times are in clock ticks since boot, as field 22 of /proc/PID/stat gives them (proc(5)).
+
+A container counts as a host of its own, also where it shares its name with its machine or with another container: a pid
+means something else there, so that none of them may judge the others' processes.
 """
 
 from __future__ import annotations
@@ -10,12 +13,28 @@ import os
 import socket
 from functools import lru_cache
 
-__all__ = ("boot_id", "has_no_handler", "hostname", "is_alive", "process_start", "session_members")
+__all__ = ("boot_id", "has_no_handler", "hostname", "is_alive", "process_start", "sees_itself", "session_members")
+
+INITIAL_NAMESPACE = 0xEFFFFFFC
+"""The inode number of a machine's own PID namespace: PROC_PID_INIT_INO in Linux's include/linux/proc_ns.h."""
 
 
 def hostname() -> str:
-    """The name of this machine."""
-    return socket.gethostname()
+    """The name of this machine; inside another PID namespace, as a container's is, ``NAME+NUMBER`` with its number."""
+    name = socket.gethostname()
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return name
+    return name if namespace == INITIAL_NAMESPACE else f"{name}+{namespace}"
+
+
+def sees_itself() -> bool:
+    """Whether /proc is that of this process's own PID namespace, so that what it tells of pids is about ours."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
 
 
 @lru_cache(maxsize=1)

@@ -45,8 +45,12 @@ class Portal:
         async def awaited() -> T:
             return await work()
 
+        def there() -> T:
+            self._runner.get_loop()  # fails where no descriptor is left, before there is a coroutine that nobody awaits
+            return self._runner.run(awaited())
+
         with _prompt_interrupts():
-            return self._here(lambda: self._runner.run(awaited()))
+            return self._here(there)
 
     def close(self) -> None:
         """Cancel what is left, and close the loop."""

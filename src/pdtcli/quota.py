@@ -2,7 +2,8 @@
 
 Quantities follow Kubernetes ("Quantity" in its API reference): `100m` CPUs, `1.5`, `4Gi` bytes, `2e3`, `512M`. They are
 exact decimals, never floats. What is in use is not remembered but counted from the live records, so that a limit holds
-across commands; the one that may launch holds the quota's lock while it counts and claims.
+across commands; the one that may launch holds the quota's lock while it counts and claims, and counts once more after
+the claim, since the lock does not reach other hosts.
 """
 
 from __future__ import annotations
@@ -216,6 +217,19 @@ class ResourceManager:
                 if self.quota.launches is not None:
                     self._launches.add(window)
             return excess
+
+    async def overdrawn(self) -> bool:
+        """Whether more is in use than the quota allows, counted anew; for who has just claimed a job.
+
+        The lock of `admission` ends at this machine. But of several hosts that claim at the same time the last one
+        finds all other claims here, so that the limit holds if each gives its claim back that finds too many, and
+        starts nothing before it has looked.
+        """
+        if self._shared_lock() is None:
+            return False  # nobody else has live records under this quota
+        async with self._exclusive_here():
+            self._used = None
+            return (await self._count_live()).excess(self.quota) is not None
 
     async def relinquish(self, request: Resources, *, launched: bool = True) -> None:
         """Give `request` back.

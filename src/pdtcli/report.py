@@ -15,6 +15,7 @@ from typing import Any
 __all__ = (
     "Counts",
     "Event",
+    "Finding",
     "Finished",
     "Launched",
     "Observer",
@@ -216,6 +217,14 @@ class PlanRow:
     job: str
     starts: bool
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a task, as `check` found."""
+
+    task: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

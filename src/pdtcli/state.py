@@ -20,7 +20,7 @@ from types import TracebackType
 
 from .errors import PdtError
 
-__all__ = ("LockFile", "lock_file", "secure_directory", "state_home")
+__all__ = ("LockFile", "lock_file", "secure_below", "secure_directory", "state_home")
 
 _OFFSET_BITS = 62
 
@@ -63,6 +63,29 @@ def secure_directory(path: Path) -> Path:
     return path
 
 
+def secure_below(root: Path, *names: str) -> Path:
+    """Create the directory ``root/NAME/NAME/…`` with mode 0700 where it is missing, each of `names` as our own.
+
+    :param root: what the user gave, which may be a symbolic link or shared; made with mode 0700 where it is missing.
+    :raises PdtError: when one of `names` is a symbolic link, no directory, or somebody else's, or when somebody else
+        could exchange it at any time.
+    """
+    try:
+        status = os.stat(root)
+    except FileNotFoundError:
+        secure_directory(root)
+    else:
+        shared = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+        if shared or status.st_uid not in (0, os.geteuid()):
+            raise PdtError(
+                f"others could meddle with the state directories in {root}: set XDG_STATE_HOME to a place of your own"
+            )
+    path = root
+    for name in names:
+        path = secure_directory(path / name)
+    return path
+
+
 def _offset(key: str) -> int:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - _OFFSET_BITS)
@@ -84,6 +107,8 @@ class LockFile:
     def _open(self) -> int:
         if self._fd is None:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if os.fstat(self._fd).st_mode & 0o777 != 0o600:  # the umask would shut us out the next time
+                os.fchmod(self._fd, 0o600)
         return self._fd
 
     def _fcntl(self, command: int, kind: int, offset: int) -> None:
@@ -175,4 +200,5 @@ os.register_at_fork(after_in_child=_let_go)
 def lock_file(purpose: str, identity: str) -> LockFile:
     """The lock file of this user for a purpose (`tick`, `quota`, …) and what is to be locked, by any stable string."""
     digest = hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
-    return LockFile(secure_directory(state_home() / "locks") / f"{purpose}-{digest}")
+    home = state_home()
+    return LockFile(secure_below(home.parent, home.name, "locks") / f"{purpose}-{digest}")

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Protocol, Self
 
+from .offload import SMALL
+
 __all__ = (
     "CHUNK",
     "MemoryReader",
@@ -252,9 +254,14 @@ class TextWriter:
 
 
 async def copy_stream(source: ReadStream, target: WriteStream, chunk: int = CHUNK) -> int:
-    """Copy all of `source` to `target`, holding `chunk` bytes at a time; the number of bytes."""
-    total = 0
-    while data := await source.read(chunk):
+    """Copy all of `source` to `target`, holding `chunk` bytes at a time; the number of bytes.
+
+    Little is asked for at first: what is short then takes no thread, where that depends on how much may come.
+    """
+    total, n = 0, min(chunk, SMALL)
+    while data := await source.read(n):
         await target.write(data)
         total += len(data)
+        if len(data) == n:
+            n = chunk
     return total

@@ -19,8 +19,9 @@ from .paths import absolute
 
 if TYPE_CHECKING:
     import jinja2
+    import jinja2.nodes
 
-__all__ = ("TemplateError", "locate", "read_template", "render")
+__all__ = ("TemplateError", "locate", "parse_template", "read_template", "render")
 
 PATH_LIMIT = 4096
 
@@ -102,6 +103,25 @@ def read_template(template: str | os.PathLike[str]) -> str:
         raise LoadError(f"the template {os.fspath(template)} cannot be read: {sentence(error)}") from error
 
 
+def parse_template(text: str) -> tuple[jinja2.nodes.Template, frozenset[str]]:
+    """The syntax tree of a template, and the names of the variables that it uses.
+
+    :raises TemplateError: for a syntax error.
+    """
+    import jinja2
+
+    environment = _environment()
+    try:
+        _, names = _compile(text)  # which also knows whether the filters exist
+        return environment.parse(text), names - environment.globals.keys()
+    except jinja2.TemplateSyntaxError as error:
+        raise _syntax(error) from error
+
+
+def _syntax(error: jinja2.TemplateSyntaxError) -> TemplateError:
+    return TemplateError(f"the template has an error in line {error.lineno}: {error.message}")
+
+
 async def render(text: str, variables: Mapping[str, Any | Callable[[], Any]]) -> str:
     """Fill in a template.
 
@@ -125,7 +145,7 @@ async def _fill_in(text: str, variables: Mapping[str, Any | Callable[[], Any]]) 
         values = {name: await _value(variables[name]) for name in variables if name in names}
         return await template.render_async(values)
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"the template has an error in line {error.lineno}: {error.message}") from error
+        raise _syntax(error) from error
     except jinja2.UndefinedError as error:
         known = ", ".join(sorted(variables)) or "none"
         raise TemplateError(f"the template uses what is not there: {error.message} (there are: {known})") from error

@@ -17,6 +17,7 @@ COMMANDS = [
     ("run",),
     ("status",),
     ("trace",),
+    ("check",),
 ]
 
 # Whatever the command does in the end, these modules are not for the way there.

@@ -23,6 +23,7 @@ from pdtcli.repository.combine import SucceededRepository
 from pdtcli.testing import BlobRepositorySuite, MetadataRepositorySuite, RepositorySuite
 
 EVERYWHERE = tuple(kind for kind in (*BLOBS, *METADATA) if kind != "swift")  # the same class as s3, and slower
+SWIFT = ("swift",)
 SOME = (*HERE, "s3", "mongo")  # what is asked one by one is slow over a network, and no different
 
 
@@ -157,6 +158,33 @@ class TestSucceeded(Over, RepositorySuite):
     async def repository(self, backend: Backend) -> SucceededRepository:
         await self.base.dump("failed", {"success": False})
         return SucceededRepository(self.base)
+
+
+# ---- over Swift, whose server is slow: one of each kind, with fewer jobs
+
+
+class OverSwift:
+    many = 5
+    backend = stores(*SWIFT)
+
+    # Hundreds of requests each, which say nothing about what stands on the store.
+    test_it_behaves_as_a_dictionary: Any = None
+    test_unusual_jobs_are_jobs: Any = None
+
+
+class TestAndOverSwift(OverSwift, TestAnd): ...
+
+
+class TestOrOverSwift(OverSwift, TestOr): ...
+
+
+class TestBlockingOverSwift(OverSwift, TestBlocking): ...
+
+
+class TestMapOverSwift(OverSwift, TestMap): ...
+
+
+class TestRelatedOverSwift(OverSwift, TestRelated): ...
 
 
 # ---- what a related repository can do beside: all that its base can

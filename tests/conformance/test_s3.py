@@ -88,3 +88,13 @@ class TestMetadataOnMinistack(OnMinistack, Metadata): ...
 
 class TestMetadataOnSwift(OnSwift, Metadata):
     claims = False  # of several who create an object at the same moment, it tells more than one that they did
+
+
+class TestMetadataOnSwiftFromOneHost(OnSwift, Metadata):
+    """A lock on this machine decides who claims a job."""
+
+    @pytest.fixture
+    async def repository(self, client: Any, bucket: str) -> YamlMetadataS3Repository:
+        repository = YamlMetadataS3Repository(client, bucket, "jobs/", single_host=True)
+        await repository.validate()
+        return repository

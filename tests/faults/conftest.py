@@ -5,9 +5,14 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.faults.sweep import WORKERS, Sweeper
+from tests.faults.world import Zygote, zygote
 
 SOURCE = Path(__file__).with_name("tracer.c")
 
@@ -25,3 +30,16 @@ def tracer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if made.returncode:
         pytest.skip(f"the tracer cannot be compiled; on Debian, install gcc and libc6-dev: {made.stderr}")
     return program
+
+
+@pytest.fixture(scope="session")
+def zygotes(tracer: Path) -> Iterator[list[Zygote]]:
+    """As many as a sweep takes."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(zygote(tracer)) for _ in range(WORKERS)]
+
+
+@pytest.fixture
+def sweeper_of(request: Any, tmp_path: Path, tracer: Path, zygotes: list[Zygote]) -> Callable[[str], Sweeper]:
+    """Makes what drives worlds of a kind."""
+    return lambda kind: Sweeper(tmp_path, kind, request, tracer, zygotes=zygotes)

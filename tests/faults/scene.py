@@ -1,8 +1,8 @@
 """The pipeline that is put under fault: what `pdt` loads in a world's directory.
 
-Two jobs or more go through a script (`shell`, a process task), then a function in the process of pdt (`sizes`), then one
-in a pool of threads (`pool`). Each writes down in the history when it starts and ends, and holds a lock of the kernel
-meanwhile, so that an overlap is seen by those who overlap, whatever the clocks say.
+Two jobs or more go through a script (`shell`, a process task), then a function in the process of pdt (`sizes`), then
+one in a pool of threads (`pool`). Each writes down in the history when it starts and ends, and holds a lock of the
+kernel meanwhile, so that an overlap is seen by those who overlap, whatever the clocks say.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from pdtcli import (
 SCRIPT = """\
 note() {
     read host </proc/sys/kernel/hostname; read up _ </proc/uptime
-    echo "$1 $PDT_TASK $PDT_JOB $PDT_ATTEMPT $host $$ $up $2" >>@/history
+    echo "$1 $PDT_TASK $PDT_JOB $PDT_ATTEMPT $host $$ $up $2" >>@.notes/history
 }
-exec 9>>@/turns/$PDT_TASK.$PDT_JOB
+exec 9>>@.notes/turns.$PDT_TASK.$PDT_JOB
 flock -n 9 || note overlap -
 note start -
-while [ -e @/hold.$PDT_JOB ]; do sleep 0.01; done
+if [ -e @.notes/do.$PDT_JOB ]; then . @.notes/do.$PDT_JOB; fi
 text=$(echo "begin $PDT_JOB"; cat; echo "end $PDT_JOB")
 echo "$text"
 hash=$(echo "$text" | sha256sum)
@@ -51,13 +51,22 @@ note end ${hash%% *}
 """
 
 
+def notes_of(directory: Path) -> Path:
+    """Where a world's jobs write their history: beside the world, where no fault reaches."""
+    return directory.with_name(f"{directory.name}.notes")
+
+
 def text_of(job: str, given: bytes) -> bytes:
     """What the script writes for a job that was given those bytes."""
     return b"begin %s\n%send %s\n" % (job.encode(), given, job.encode())
 
 
-def pipeline_of(directory: Path) -> Pipeline:
-    """The pipeline of the world in a directory, as its `world.json` describes it."""
+def pipeline_of(directory: Path, jobs: str = "jobs", first: str | None = None) -> Pipeline:
+    """The pipeline of the world in a directory, as its `world.json` describes it.
+
+    :param jobs: where this machine has the directories of jobs.
+    :param first: the job that starts before all others; those in the order of their names when None.
+    """
     described: dict[str, Any] = json.loads((directory / "world.json").read_text())
     store = STORES[described["store"]](described["settings"])
     session = Session()
@@ -65,7 +74,7 @@ def pipeline_of(directory: Path) -> Pipeline:
 
     @session.resource
     async def machine() -> AsyncIterator[LocalLinuxManager]:
-        yield LocalLinuxManager("lab", local_path=directory / "jobs")
+        yield LocalLinuxManager("lab", local_path=directory / jobs)
 
     quota = ResourceManager(Resources.parse(described["cpu"], "1Gi", described.get("launches")))
     shell = ProcessTask(
@@ -94,9 +103,7 @@ def pipeline_of(directory: Path) -> Pipeline:
             text = await stdout.read_bytes(job)
             await result.dump(job, {"size": len(text), "sha256": end(text), "complete": True})
 
-    pool = ExecutorTask(
-        "pool", ThreadPoolExecutor(2), store.values("pool.done"), failed=store.values("pool.failed")
-    )
+    pool = ExecutorTask("pool", ThreadPoolExecutor(2), store.values("pool.done"), failed=store.values("pool.failed"))
     pool.plug(sizes, output_links=[])
 
     @pool
@@ -104,7 +111,7 @@ def pipeline_of(directory: Path) -> Pipeline:
         with turn(directory, "pool", job) as end:
             end(job.encode())
 
-    return Pipeline([shell, sizes, pool], session)
+    return Pipeline([shell, sizes, pool], session, priority=lambda _, job: job == first)
 
 
 _serial = itertools.count()
@@ -114,12 +121,13 @@ _serial = itertools.count()
 def turn(directory: Path, task: str, job: str) -> Iterator[Any]:
     """A block that is one run of a function, written down; it is to call what it is given with the bytes it read."""
     attempt = f"{os.getpid()}-{next(_serial)}"
+    notes = notes_of(directory)
     digest = "-"
 
     def note(event: str) -> None:
         up = time.clock_gettime(time.CLOCK_BOOTTIME)
         line = f"{event} {task} {job} {attempt} {socket.gethostname()} {os.getpid()} {up:.2f} {digest}\n"
-        fd = os.open(directory / "history", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(notes / "history", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, line.encode())
         finally:
@@ -130,7 +138,7 @@ def turn(directory: Path, task: str, job: str) -> Iterator[Any]:
         digest = hashlib.sha256(data).hexdigest()
         return digest
 
-    fd = os.open(directory / "turns" / f"{task}.{job}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(notes / f"turns.{task}.{job}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

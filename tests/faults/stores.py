@@ -198,7 +198,9 @@ class MongoStore(Store):
         from pdtcli import mongo_database
 
         patience = self.settings.get("patience", 10.0)
-        self._inside = session.resource(mongo_database(self.settings["uri"], self.settings["database"], timeout=patience))
+        self._inside = session.resource(
+            mongo_database(self.settings["uri"], self.settings["database"], timeout=patience)
+        )
 
     def blobs(self, name: str) -> BlobRepository:
         from pdtcli import MongoBlobRepository

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -16,7 +17,7 @@ from typing import Any, Self
 
 import pytest
 from tests.faults.checker import Event, Expected, Final, Phase, Violation, check, document, history_of, partial
-from tests.faults.scene import text_of
+from tests.faults.scene import notes_of, text_of
 from tests.faults.stores import STORES, Store
 from tests.processes import ROOT, environment, until
 
@@ -30,6 +31,15 @@ REPOSITORIES = (
     "sizes.done", "sizes.failed", "result", "pool.done", "pool.failed",
 )  # fmt: skip
 JOBS = ("good", "bad")
+OTHER = "other.py"
+"""The same pipeline by another name, of which another tick may go on at the same time; it starts with another job."""
+
+ELSEWHERE = "elsewhere.py"
+"""The same pipeline on another machine, which has the data and the jobs' history, but not the jobs' directories."""
+
+OTHER_MACHINE = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
+"""What runs a command on what it takes for another machine; for root."""
+
 MARK = "PDT_FAULTS_WORLD"
 """A variable in the environment of every process that belongs to a world."""
 
@@ -47,10 +57,10 @@ class Ended:
 class Zygote:
     """Runs commands of pdt quickly; see `zygote.py`. Of one thread at a time."""
 
-    def __init__(self, tracer: Path | None, sources: Path | None = None) -> None:
+    def __init__(self, tracer: Path | None, sources: Path | None = None, before: tuple[str, ...] = ()) -> None:
         self.tracer = tracer
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.zygote"],
+            [*before, sys.executable, "-m", "tests.faults.zygote"],
             env=pdt_environment(sources),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -68,18 +78,26 @@ class Zygote:
         return found
 
     def run(
-        self, world: World, *arguments: str, trace: list[object] | None = None, paused: Callable[[], None] | None = None
+        self,
+        world: World,
+        *arguments: str,
+        trace: list[object] | None = None,
+        paused: Callable[[], None] | None = None,
+        limit: int = 0,
+        **environ: str,
     ) -> Ended:
         """Run `pdt ARGUMENTS` in a world.
 
         :param trace: KINDS, ACTION, STEP and so on of the tracer.
         :param paused: what to do while the command is held at the step.
+        :param limit: seconds after which it is killed, by SIGALRM; none when 0.
         """
         request: dict[str, Any] = {
             "arguments": arguments,
             "directory": str(world.directory),
-            "environ": world.environ,
-            "output": f"{world.directory}.{uuid.uuid4().hex[:8]}",
+            "environ": {**world.environ, **environ},
+            "limit": limit,
+            "output": str(notes_of(world.directory) / f"said.{uuid.uuid4().hex[:8]}"),
         }
         if trace is not None:
             request |= {"tracer": str(self.tracer), "trace": [world.steps, f"{world.directory}/", *trace]}
@@ -112,6 +130,8 @@ class World:
     """See above.
 
     :ivar jobs: what was given to the pipeline.
+    :ivar at_end: what has to be done before the jobs come to their ends.
+    :ivar killed: the jobs whose script or runner somebody ends, so that they fail and leave what they wrote so far.
     :ivar sources: the code of pdt, when it is not this tree's.
     """
 
@@ -123,6 +143,8 @@ class World:
     sources: Path | None = None
     seen: set[str] = field(default_factory=set)
     recorded: dict[tuple[str, str], int] = field(default_factory=dict)
+    killed: frozenset[str] = frozenset()
+    at_end: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def make(cls, directory: Path, store: Store, jobs: tuple[str, ...] = JOBS, **options: Any) -> Self:
@@ -130,14 +152,17 @@ class World:
         cpu = options.pop("cpu", 10)
         sources = options.pop("sources", None)
         directory.mkdir(parents=True)
-        for name in ("turns", "data"):
-            (directory / name).mkdir()
+        (directory / "data").mkdir()
+        notes_of(directory).mkdir()
         described = {"store": store.kind, "settings": store.settings, "cpu": str(cpu), **options}
         (directory / "world.json").write_text(json.dumps(described))
         (directory / "pipeline.py").write_text(
             "from pathlib import Path\n\nfrom tests.faults.scene import pipeline_of\n\n"
             "pipeline = pipeline_of(Path(__file__).parent)\n"
         )
+        text = (directory / "pipeline.py").read_text()
+        (directory / OTHER).write_text(text.replace(".parent)", f".parent, first={jobs[0]!r})"))
+        (directory / ELSEWHERE).write_text(text.replace(".parent)", ".parent, 'jobs-elsewhere')"))
         world = cls(directory, store, jobs, cpu, options, sources)
         world.give(*jobs)
         return world
@@ -151,11 +176,22 @@ class World:
     @property
     def steps(self) -> Path:
         """Where the steps of the last command that was traced are written down."""
-        return self.directory.with_name(f"{self.directory.name}.steps")
+        return notes_of(self.directory) / "steps"
 
     @property
     def environ(self) -> dict[str, str]:
         return {"XDG_STATE_HOME": str(self.directory / "xdg"), MARK: str(self.directory)}
+
+    def instruct(self, job: str, script: str) -> None:
+        """Have the script of a job do something else in its middle."""
+        (notes_of(self.directory) / f"do.{job}").write_text(script)
+
+    def hold(self, job: str) -> Path:
+        """Have the script of a job wait until the file that is returned is gone."""
+        gate = notes_of(self.directory) / f"hold.{job}"
+        gate.touch()
+        self.instruct(job, f"while [ -e {gate} ]; do sleep 0.01; done\n")
+        return gate
 
     # ---- commands, each in a cold process
 
@@ -186,7 +222,7 @@ class World:
     # ---- what is there
 
     def history(self) -> list[Event]:
-        path = self.directory / "history"
+        path = notes_of(self.directory) / "history"
         return history_of(path.read_text()) if path.exists() else []
 
     def look(self) -> None:
@@ -194,7 +230,10 @@ class World:
         length = len(self.history())
         for repository in REPOSITORIES:
             values = self.store.visible(repository)
-            self.seen |= {text for job, value in values.items() if (text := partial(repository, job, value))}
+            for job, value in values.items():
+                broken_off = repository.endswith(".out") and job in self.killed
+                if not broken_off and (text := partial(repository, job, value)):
+                    self.seen.add(text)
             task, _, kind = repository.partition(".")
             if kind in ("done", "failed"):
                 for job in values:
@@ -216,19 +255,23 @@ class World:
                 pass  # it is gone
         return found
 
-    def runs(self) -> bool:
-        """Whether a script or its runner still runs."""
-        return bool(self.processes())
+    def end_processes(self) -> None:
+        """Kill all that runs, as a loss of power does."""
+        while pids := self.processes():
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
 
     def settle(self) -> None:
         """Wait until no script runs."""
-        until(lambda: not self.runs(), f"the scripts in {self.directory}")
+        until(lambda: not self.processes(), f"the scripts in {self.directory}")
 
     def final(self) -> Final:
         """All that the checker wants to know."""
-        jobs = self.directory / "jobs" / "lab"
-        litter = [str(path) for path in jobs.glob("*/*") if path.name != ".lock"]
-        litter += [str(path) for path in (self.directory / "xdg").rglob(".pdt-*")]
+        litter = [str(path) for path in self.directory.glob("jobs*/lab/*/*") if path.name != ".lock"]
+        litter += [str(path) for path in self.directory.glob("xdg*/**/.pdt-*")]
         return Final(
             {name: self.store.visible(name) for name in REPOSITORIES},
             litter=self.store.litter() + litter,
@@ -247,23 +290,30 @@ class World:
     def expected(self, **changes: Any) -> Expected:
         """What this world's pipeline is to do."""
         failing = frozenset({"bad"} & set(self.jobs))
-        return Expected(PHASES, frozenset(self.jobs), **{"failing": failing, "at_once": self.cpu, **changes})
+        return Expected(
+            PHASES, frozenset(self.jobs), **{"failing": failing, "at_once": self.cpu, "killed": self.killed, **changes}
+        )
 
     def violations(self, **changes: Any) -> list[Violation]:
         """What is wrong in the end; see `Expected` for what may be different."""
         return check(self.expected(**changes), self.history(), self.final(), self.seen, self.recorded)
 
-    def finish(self, tick: Callable[[], Ended], patience: int = 12) -> list[Ended]:
-        """Tick until nothing is left to do; what the ticks said."""
-        said = []
-        for _ in range(patience):
-            self.settle()
-            said.append(tick())
+    def finish(self, pdt: Callable[..., Ended], *, ticks: bool = False, patience: int = 12) -> Ended:
+        """Have all that is left to do done, by a run or by ticks; what the last tick said.
+
+        :param pdt: runs `pdt` with the arguments that it is given.
+        """
+        if not ticks:
+            pdt("run", "--no-progress", "--timeout", "30")
             self.look()
-            if not self.runs() and self._is_done():
+        while ticks and patience:
+            patience -= 1
+            self.settle()
+            pdt("tick")
+            self.look()
+            if not self.processes() and self._is_done():
                 break
-        said.append(tick())  # one more, which has nothing to do, sweeps what others left
-        return said
+        return pdt("tick")  # has nothing to do
 
     def _is_done(self) -> bool:
         done = set(self.store.visible("pool.done")) | set(self.store.visible("pool.failed"))
@@ -272,14 +322,17 @@ class World:
 
     def discard(self) -> None:
         """Remove the directory, and end what should not run any more."""
-        for pid in self.processes():
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                pass
+        self.end_processes()
         self.store.close()
         shutil.rmtree(self.directory, ignore_errors=True)
-        self.steps.unlink(missing_ok=True)
+        shutil.rmtree(notes_of(self.directory), ignore_errors=True)
+
+
+def needs_namespaces() -> None:
+    """Skip the test where the kernel gives us none."""
+    made = subprocess.run(["unshare", "--mount", "--uts", "--pid", "--fork", "true"], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no namespaces can be made here: {made.stderr}")
 
 
 # ---- the table of worlds
@@ -304,14 +357,17 @@ def mongo(_: Path, request: Any) -> Store:
     return STORES["mongo"]({"uri": server.uri, "direct": server.uri, "database": name})
 
 
+SERVERS = {"s3": "s3_server", "mongo": "mongo_server"}
+"""The fixtures of the servers that worlds need. To be asked for in the main thread: a server ends with its thread."""
+
 WORLDS: Mapping[str, Callable[[Path, Any], Store]] = {"files": files, "s3": s3, "mongo": mongo}
 """What the sweeps go over: how to get a fresh store, from a directory and pytest's `request`."""
 
 
 @contextmanager
-def zygote(tracer: Path | None, sources: Path | None = None) -> Iterator[Zygote]:
-    """A zygote, as long as the block runs."""
-    process = Zygote(tracer, sources)
+def zygote(tracer: Path | None, sources: Path | None = None, before: tuple[str, ...] = ()) -> Iterator[Zygote]:
+    """A zygote, as long as the block runs; `before` is a command that runs it."""
+    process = Zygote(tracer, sources, before)
     try:
         yield process
     finally:

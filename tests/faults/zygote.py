@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -21,15 +22,22 @@ PR_SET_PTRACER = 0x59616D61
 
 PRELOADED = (
     *("pdtcli.cli.app", "pdtcli.cli.root", "pdtcli.cli.pipeline", "pdtcli.cli.task", "pdtcli.cli.events"),
-    *("pdtcli.facade", "pdtcli.engine", "pdtcli.loader", "pdtcli.portal", "pdtcli.task.process", "pdtcli.task.executor"),
+    *(
+        "pdtcli.facade",
+        "pdtcli.engine",
+        "pdtcli.loader",
+        "pdtcli.portal",
+        "pdtcli.task.process",
+        "pdtcli.task.executor",
+    ),
     *("pdtcli.repository.yaml", "pdtcli.repository.s3", "pdtcli.repository.mongo", "pdtcli.repository.mongo_blob"),
     *("pdtcli.manager.local", "pdtcli.transfer", "jinja2", "yaml", "boto3", "pymongo", "typer.main"),
     *("tests.faults.scene", "encodings.idna", "concurrent.futures.thread"),
 )
 
 
-def child(request: dict[str, Any], gate: int) -> NoReturn:
-    """Become the command."""
+def child(request: dict[str, Any], ready: int, gate: int) -> NoReturn:
+    """Become the command, once the parent has opened the gate."""
     code = 1
     try:
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, -1, 0, 0, 0)  # where only parents may trace
@@ -43,8 +51,10 @@ def child(request: dict[str, Any], gate: int) -> NoReturn:
         os.chdir(request["directory"])
         os.environ.update(request["environ"])
         sys.argv = ["pdt", *request["arguments"]]
+        os.close(ready)
         os.read(gate, 1)
         os.close(gate)
+        signal.alarm(request.get("limit", 0))
         from pdtcli.cli.app import execute
 
         code = execute(sys.argv[1:])
@@ -59,11 +69,16 @@ def child(request: dict[str, Any], gate: int) -> NoReturn:
 def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Run one command."""
     gate, opening = os.pipe()
+    readiness, ready = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(opening)
-        child(request, gate)
+        os.close(readiness)
+        child(request, ready, gate)
     os.close(gate)
+    os.close(ready)
+    os.read(readiness, 1)  # until it is closed: what comes before is no step of pdt's
+    os.close(readiness)
     tracer = None
     answer: dict[str, Any] = {}
     if "trace" in request:
@@ -72,7 +87,8 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
         assert tracer.stdout is not None
         assert tracer.stdin is not None
         if tracer.stdout.readline() != "ready\n":
-            os.write(opening, b"!")
+            os.close(opening)
+            os.waitpid(pid, 0)
             return {"refused": tracer.wait()}
     os.write(opening, b"!")
     os.close(opening)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -96,6 +97,113 @@ async def test_a_reader_tells_when_its_value_was_deleted(
         s3_client.delete_object(Bucket=s3_bucket, Key="in/job.bin")
         with pytest.raises(BackendError, match="was replaced or deleted"):
             await reader.read()
+
+
+LONG = 5 * PART + 5
+RANGE = rb"(?i)^GET .*\r\nrange: bytes=%d-"
+
+
+async def _read(blobs: S3BucketRepository, piece: int) -> bytes:
+    read = bytearray()
+    async with await blobs.open("job", "rb") as reader:
+        while data := await reader.read(piece):
+            assert len(data) <= piece
+            read += data
+    return bytes(read)
+
+
+@pytest.mark.parametrize("piece", [3_000_001, 20 * MIB])
+async def test_a_long_value_is_read_in_ranges(blobs: S3BucketRepository, proxy: Proxy, piece: int) -> None:
+    value = os.urandom(LONG)
+    await blobs.write_bytes("job", value)
+    before = proxy.connections
+    assert await _read(blobs, piece) == value
+    assert proxy.connections > before
+
+
+@pytest.mark.parametrize("kind", ["reset", "close", "hang"])
+async def test_a_range_goes_on_where_its_connection_broke(blobs: S3BucketRepository, proxy: Proxy, kind: Any) -> None:
+    value = os.urandom(LONG)
+    await blobs.write_bytes("job", value)
+    for number in (2, 4):
+        proxy.inject(Fault(kind, after=3 * MIB), matching=RANGE % (number * PART))
+    assert await _read(blobs, MIB) == value
+    assert proxy.faults == 2
+
+
+async def test_ranges_are_all_of_one_value(
+    blobs: S3BucketRepository, proxy: Proxy, s3_client: Any, s3_bucket: str
+) -> None:
+    await blobs.write_bytes("job", b"a" * LONG)
+    async with await blobs.open("job", "rb") as reader:
+        assert await reader.read(MIB) == b"a" * MIB
+        s3_client.put_object(Bucket=s3_bucket, Key="in/job.bin", Body=b"b" * LONG)
+        await reader.read(PART)
+        with pytest.raises(BackendError, match="was replaced or deleted while it was read: read it again"):
+            await reader.read()
+
+
+async def test_a_range_that_is_refused_is_told_and_the_others_are_forgotten(
+    blobs: S3BucketRepository, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    await blobs.write_bytes("job", bytes(LONG))
+    proxy.inject(s3_error("403 Forbidden", "AccessDenied"), matching=rb"(?i)^GET .*\r\nrange: ", times=100)
+    async with await blobs.open("job", "rb") as reader:
+        await reader.read(MIB)
+        for _ in range(2):
+            with pytest.raises(BackendError, match="no permission"):
+                await reader.read()
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_a_reader_of_a_long_value_may_leave_early(blobs: S3BucketRepository, proxy: Proxy) -> None:
+    await blobs.write_bytes("job", bytes(LONG))
+    async with await blobs.open("job", "rb") as reader:
+        await reader.read(MIB)
+    assert proxy.exchanges < 20  # of which most stored it
+    async with await blobs.open("job", "rb") as reader:
+        for _ in range(9):
+            await reader.read(MIB)
+    assert await _read(blobs, PART) == bytes(LONG)
+
+
+async def test_a_read_that_is_cancelled_loses_nothing(blobs: S3BucketRepository, proxy: Proxy) -> None:
+    value = os.urandom(LONG)
+    await blobs.write_bytes("job", value)
+    async with await blobs.open("job", "rb") as reader:
+        read = bytearray()
+        while len(read) < PART:
+            read += await reader.read(MIB)
+        proxy.inject(Fault("delay", seconds=0.3), matching=RANGE % PART)
+        task = asyncio.create_task(reader.read(MIB))
+        while not proxy.faults:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while data := await reader.read(MIB):
+            read += data
+    assert bytes(read) == value
+
+
+async def test_a_cancelled_read_of_a_short_value_loses_nothing(blobs: S3BucketRepository, proxy: Proxy) -> None:
+    value = os.urandom(3 * MIB)
+    await blobs.write_bytes("job", value)
+    async with await blobs.open("job", "rb") as reader:
+        read = await reader.read(MIB)
+        reader._drop()  # type: ignore[attr-defined]
+        proxy.inject(Fault("delay", seconds=0.3), matching=RANGE % MIB)
+        task = asyncio.create_task(reader.read(2 * MIB))
+        while not proxy.faults:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while data := await reader.read(MIB):
+            assert len(data) <= MIB
+            read += data
+    assert read == value
 
 
 async def test_a_reader_of_a_server_that_ignores_ranges_skips_what_it_has(

@@ -51,6 +51,7 @@ class _Plan:
     fault: Fault
     matching: re.Pattern[bytes]
     times: int
+    skip: int
 
 
 class Proxy:
@@ -79,17 +80,18 @@ class Proxy:
 
     # ---- what tests say
 
-    def inject(self, fault: Fault, *, times: int = 1, matching: bytes = b"", http: bool = True) -> None:
+    def inject(self, fault: Fault, *, times: int = 1, skip: int = 0, matching: bytes = b"", http: bool = True) -> None:
         """Let `fault` befall the next requests.
 
         :param times: how many.
+        :param skip: how many are spared before.
         :param matching: a regular expression that the beginning of a request has to contain, such as
             ``b"^GET /bucket/"``; any request when empty.
         :param http: whether requests are those of HTTP; else a request is whatever follows an answer.
         """
         pattern = re.compile(matching or (HTTP.pattern if http else b""), re.DOTALL)
         with self._lock:
-            self._plans.append(_Plan(fault, pattern, times))
+            self._plans.append(_Plan(fault, pattern, times, skip))
 
     def calm(self) -> None:
         """Forget the faults that have not happened yet."""
@@ -178,6 +180,9 @@ class Proxy:
             self.exchanges += 1
             for plan in self._plans:
                 if plan.matching.search(beginning):
+                    if plan.skip:
+                        plan.skip -= 1
+                        continue
                     plan.times -= 1
                     if not plan.times:
                         self._plans.remove(plan)

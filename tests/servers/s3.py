@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .certificate import Certificate
 from .process import Process, data_directory, find, free_ports, http_status, listens, started
 
 
@@ -67,8 +68,11 @@ class S3Server:
 
 
 @contextmanager
-def ministack() -> Iterator[S3Server]:
-    """A ministack, with its data in memory."""
+def ministack(certificate: Certificate | None = None) -> Iterator[S3Server]:
+    """A ministack, with its data in memory.
+
+    :param certificate: makes it speak HTTPS.
+    """
     command = find("ministack", "ministack")
     with data_directory() as directory:
 
@@ -84,9 +88,13 @@ def ministack() -> Iterator[S3Server]:
                 "AWS_ACCESS_KEY_ID": "test",
                 "AWS_SECRET_ACCESS_KEY": "test",
             }
+            if certificate is not None:
+                paths = {"MINISTACK_SSL_CERT": str(certificate.path), "MINISTACK_SSL_KEY": str(certificate.key)}
+                environ |= {"USE_SSL": "1", **paths}
             process = Process([command], directory / "log", environ)
-            server = S3Server("ministack", f"http://127.0.0.1:{port}", "test", "test", process)
-            _await(process, lambda: http_status(server.endpoint) is not None)
+            scheme = "http" if certificate is None else "https"
+            server = S3Server("ministack", f"{scheme}://127.0.0.1:{port}", "test", "test", process)
+            _await(process, lambda: listens(port) if certificate else http_status(server.endpoint) is not None)
             return server
 
         server = started(attempt)

@@ -23,6 +23,7 @@ COMMANDS = {
     "tick": ("pipeline", "One cycle: collect what has ended, start what is ready."),
     "run": ("pipeline", "Cycles until nothing is left to do."),
     "status": ("pipeline", "How many jobs stand where, task by task."),
+    "check": ("check", "Tell what is wrong with the pipeline."),
     "trace": ("pipeline", "A job's way through the tasks."),
 }
 GROUPS = ("repo", "task", "quota")

@@ -9,10 +9,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ..report import Counts, PlanRow, QuotaRow, Removal, RepositoryRow, State, TaskRow, TraceRow, Verdict
+from ..report import Counts, Finding, PlanRow, QuotaRow, Removal, RepositoryRow, State, TaskRow, TraceRow, Verdict
 from .output import Column, Output
 
-__all__ = ("copies", "job_rows", "plan", "quotas", "removals", "repositories", "status", "tasks", "trace", "why")
+__all__ = (
+    "copies",
+    "findings",
+    "job_rows",
+    "plan",
+    "quotas",
+    "removals",
+    "repositories",
+    "status",
+    "tasks",
+    "trace",
+    "why",
+)
 
 _STATES = ("waiting", "ready", "live", "done", "failed")
 
@@ -43,6 +55,11 @@ def tasks(out: Output, rows: Sequence[TaskRow]) -> None:
     if out.form == "table" and not any(row.disabled for row in rows):
         del columns[2]
     out.rows(rows, columns)
+
+
+def findings(out: Output, rows: Sequence[Finding]) -> None:
+    """What is wrong: a line for each finding, with the task."""
+    out.rows(rows, [Column("task", style="bold"), Column("message", "finding")])
 
 
 def status(out: Output, counts: Sequence[Counts]) -> None:

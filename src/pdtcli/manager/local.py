@@ -11,6 +11,7 @@ import asyncio
 import os
 import shlex
 import signal
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
@@ -20,10 +21,10 @@ from pathlib import Path
 
 from .. import atomic, host
 from .. import job as job_ids
-from ..errors import JobNotFound
+from ..errors import JobNotFound, PdtError
 from ..paths import absolute
 from ..repository.files import FileReader, FileWriter, current_umask
-from ..state import LockFile, secure_directory, state_home
+from ..state import LockFile, secure_below, state_home
 from ..stream import ReadStream, WriteStream
 from .base import Attempt, JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
 
@@ -33,6 +34,10 @@ POLL = 0.05
 """Seconds between two looks at a process that cannot be watched, or is being killed."""
 
 _NULL = "/dev/null"
+
+_children: set[int] = set()
+"""Runners that this process started and has not waited for; whichever manager did that may be long closed."""
+
 # What Python ignores or a caller may have changed; a script starts as from a login shell.
 _DEFAULT_SIGNALS = signal.valid_signals()
 # What is in a directory, in the order in which it is removed. The token before the claim: a runner that comes late
@@ -59,11 +64,14 @@ class LocalLinuxManager(ProcessManager):
     def __init__(self, app: str, local_path: str | os.PathLike[str] | None = None) -> None:
         job_ids.check(app)
         self.app = app
-        self.basedir: Path = (state_home() if local_path is None else absolute(local_path)) / app
+        home = state_home() if local_path is None else absolute(local_path)
+        self.basedir: Path = home / app
+        # What is the user's, and the names of what is ours below it.
+        self._root = home.parent if local_path is None else home
+        self._below = self.basedir.relative_to(self._root).parts
         self.host = host.hostname()
         self.boot_id = host.boot_id()
         self._locks: dict[str, LockFile] = {}
-        self._children: set[int] = set()
         self._polls: set[asyncio.Task[None]] = set()
         # Of this process, as it was at the first launch of a cycle: to read it takes longer than to write a file.
         self._environ: dict[str, str] | None = None
@@ -72,10 +80,12 @@ class LocalLinuxManager(ProcessManager):
         return f"<{type(self).__name__} {self.basedir}>"
 
     async def validate(self, task: str) -> None:
+        if not host.sees_itself():
+            raise PdtError("/proc is that of another PID namespace: mount it anew, as unshare --mount-proc does")
         self._environ = None
         directory = self.basedir / task
         if directory.exists():  # else nothing ran yet, and looking must not leave traces
-            secure_directory(directory)
+            secure_below(self._root, *self._below, task)
             atomic.sweep(directory, [name for name in os.listdir(directory) if name.startswith(atomic.PREFIX)])
 
     def _path(self, directory: JobDirectory) -> str:
@@ -84,7 +94,7 @@ class LocalLinuxManager(ProcessManager):
     def locked(self, task: str, job: str) -> AbstractContextManager[bool]:
         lock = self._locks.get(task)
         if lock is None:
-            lock = self._locks[task] = LockFile(secure_directory(self.basedir / task) / ".lock")
+            lock = self._locks[task] = LockFile(secure_below(self._root, *self._below, task) / ".lock")
         return lock.holding(job)
 
     # ---- launch
@@ -92,11 +102,11 @@ class LocalLinuxManager(ProcessManager):
     async def prepare(self, directory: JobDirectory, launch: Launch) -> None:
         path = self._path(directory)
         try:
-            os.mkdir(path, 0o700)
+            _make_directory(path)
         except FileExistsError:
             await self.discard(directory)
-            os.mkdir(path, 0o700)
-        os.mkdir(f"{path}/cwd", 0o700)
+            _make_directory(path)
+        _make_directory(f"{path}/cwd")
         _write(f"{path}/token", f"{directory.token}\n".encode(), 0o600)
         if launch.environ:
             lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in launch.environ.items())
@@ -104,7 +114,7 @@ class LocalLinuxManager(ProcessManager):
         _write(f"{path}/exe", launch.script, 0o700)
 
     async def open_input(self, directory: JobDirectory) -> WriteStream:
-        return FileWriter(Path(self._path(directory), "stdin"))
+        return FileWriter(Path(self._path(directory), "stdin"), mode=0o600)
 
     async def spawn(self, directory: JobDirectory, launch: Launch) -> Process:
         path = self._path(directory)
@@ -138,7 +148,7 @@ class LocalLinuxManager(ProcessManager):
                 setsigmask=[],
                 setsigdef=_DEFAULT_SIGNALS,
             )
-            self._children.add(pid)
+            _children.add(pid)
             # A child of ours: even if it has ended already, its pid is not anybody else's before it is waited for.
             start = host.process_start(pid)
             if start is not None:
@@ -161,6 +171,8 @@ class LocalLinuxManager(ProcessManager):
         return self._look(path, token, hint)
 
     async def inspect_many(self, attempts: Mapping[JobDirectory, Process | None]) -> dict[JobDirectory, Attempt]:
+        for pid in list(_children):
+            self._reap_child(pid)
         return {directory: await self.inspect(directory, hint) for directory, hint in attempts.items()}
 
     def _look(self, path: str, token: str, hint: Process | None) -> Attempt:
@@ -193,9 +205,7 @@ class LocalLinuxManager(ProcessManager):
 
     async def forestall(self, directory: JobDirectory) -> bool:
         try:
-            os.close(
-                os.open(f"{self._path(directory)}/run", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            )
+            _write(f"{self._path(directory)}/run", b"", 0o600)
         except FileExistsError:
             return False
         return True
@@ -213,6 +223,13 @@ class LocalLinuxManager(ProcessManager):
 
     async def discard(self, directory: JobDirectory) -> None:
         path = self._path(directory)
+        try:
+            planted = not stat.S_ISDIR(os.lstat(path).st_mode)
+        except FileNotFoundError:
+            return
+        if planted:  # a link, and what it leads to is not ours to remove
+            os.unlink(path)
+            return
         # The usual directory holds these and an empty cwd; a general walk costs several times as much.
         try:
             present = os.listdir(path)
@@ -266,11 +283,11 @@ class LocalLinuxManager(ProcessManager):
         return host.session_members(process.pid)
 
     def _reap_child(self, pid: int) -> None:
-        if pid in self._children:
+        if pid in _children:
             with suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     return
-            self._children.discard(pid)
+            _children.discard(pid)
 
     def watch(self, process: Process, ended: Callable[[], None]) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
@@ -278,7 +295,7 @@ class LocalLinuxManager(ProcessManager):
             fd = os.pidfd_open(process.pid)
         except OSError:  # gone already, or too many open files
             return self._watch_by_polling(process, ended)
-        if process.pid not in self._children and not host.is_alive(process.pid, process.start):
+        if process.pid not in _children and not host.is_alive(process.pid, process.start):
             os.close(fd)  # the pid is another process's, or the process is a zombie that somebody else reaps
             return self._watch_by_polling(process, ended)
 
@@ -316,9 +333,17 @@ class LocalLinuxManager(ProcessManager):
         return stop
 
 
+def _make_directory(path: str) -> None:
+    os.mkdir(path, 0o700)
+    if current_umask() & 0o700:  # which would shut us out ourselves
+        os.chmod(path, 0o700)
+
+
 def _write(path: str, data: bytes, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
+        if current_umask() & 0o700:
+            os.fchmod(fd, mode)
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
@@ -329,7 +354,7 @@ def _write(path: str, data: bytes, mode: int) -> None:
 def _read(path: str) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return b""
     try:
         return os.read(fd, 4096)

@@ -31,9 +31,9 @@ trap : HUP INT TERM QUIT
 
 if [ -f env ]; then . ./env; fi
 cd ./cwd # with the dot, since CDPATH may be set
-umask "$6"
+# The outputs are made private; the umask of whoever launched the job is for the script alone.
 case $5 in
--) "$1/exe" <"$3" >"$4" 2>&1 ;;
-*) "$1/exe" <"$3" >"$4" 2>"$5" ;;
+-) (umask "$6" && exec "$1/exe") <"$3" >"$4" 2>&1 ;;
+*) (umask "$6" && exec "$1/exe") <"$3" >"$4" 2>"$5" ;;
 esac
 echo "$?"

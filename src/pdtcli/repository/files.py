@@ -59,14 +59,19 @@ class FileReader(Reader):
 
 
 class FileWriter(Writer):
-    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed; see `atomic.publish`."""
+    """A `WriteStream` into a temporary file that is renamed to `path` when it is closed; see `atomic.publish`.
 
-    def __init__(self, path: Path, durable: bool = False) -> None:
+    :param mode: of the file, whatever the umask; by default the umask decides.
+    """
+
+    def __init__(self, path: Path, durable: bool = False, *, mode: int | None = None) -> None:
         self._path = path
         self._durable = durable
         self._temporary = path.parent / atomic.temporary_name()
         with atomic.writing(path):
             self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
+            if mode is not None:
+                os.fchmod(self._file.fileno(), mode)
 
     async def write(self, data: bytes, /) -> int:
         if self._file is None:

@@ -80,11 +80,17 @@ class Connection:
             raise
         self._socket = raw
         self._rest = b""
+        self._is_cut = False
         self.used = 0.0
 
     def close(self) -> None:
         """End it."""
         self._socket.close()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing of the exchange is left that the next one could take for its own."""
+        return not self._rest and not self._is_cut
 
     def is_stale(self) -> bool:
         """Whether the server has closed it, or said something that it was not asked."""
@@ -106,7 +112,7 @@ class Connection:
         except BlockingIOError:
             raise TimeoutError("the server takes no more") from None
         except (BrokenPipeError, ConnectionResetError):
-            pass
+            self._is_cut = True
 
     def receive(self, n: int) -> bytes:
         """Up to `n` bytes, some at least; none when the server has closed the connection."""
@@ -187,8 +193,6 @@ class Connection:
                 raise Broken("what came is no HTTP")
             if status[0] != "1":  # otherwise it is on its way
                 break
-            if not self._rest:
-                continue
         headers = {}
         for line in lines[1:]:
             name, _, value = line.partition(":")
@@ -367,7 +371,7 @@ class Pool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection that is at the end of an answer."""
         connection.used = time.monotonic()
-        if self._closed or len(self._idle) >= self._size:
+        if self._closed or not connection.is_clean or len(self._idle) >= self._size:
             connection.close()
         else:
             self._idle.append(connection)

@@ -32,7 +32,7 @@ _KNOWN = re.compile(
 """The headers that the client may have sent for this module to do it the same way."""
 
 _AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=[^/]+/(\d+)/([^/]+)/([^/]+)/aws4_request, SignedHeaders=([^,]+), Signature=(\w+)"
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d+)/([^/]+)/([^/]+)/aws4_request, SignedHeaders=([^,]+), Signature=(\w+)"
 )
 
 _EVENTS = (
@@ -75,8 +75,15 @@ def _first_call(state: _State, client: Any, bucket: str, operation: str, paramet
         _watch.on = False
     seen, _watch.seen = _watch.seen, None
     if seen is not None and operation in OPERATIONS:
-        state.places[bucket] = _learn(state, client, seen, parameters.get("Key"))
+        try:
+            state.places[bucket] = _learn(state, client, seen, parameters.get("Key"))
+        except Renewed:
+            pass  # the next call is looked at
     return answer
+
+
+class Renewed(Exception):
+    """The credentials are others than those that a request was signed with."""
 
 
 class _Watch(threading.local):
@@ -225,7 +232,10 @@ def _tls_context(verify: Any) -> Any:
 
 
 def _learn(state: _State, client: Any, seen: Any, key: str | None) -> Place | None:
-    """Where a bucket is, from a request that the client has sent; None when this module would have sent another."""
+    """Where a bucket is, from a request that the client has sent; None when this module would have sent another.
+
+    :raises Renewed: when the two cannot be compared.
+    """
     from botocore.utils import get_environ_proxies
 
     headers = {
@@ -242,13 +252,16 @@ def _learn(state: _State, client: Any, seen: Any, key: str | None) -> Place | No
         if not path.endswith(tail):
             return None
         path = path[: -len(tail)]
-    _, region, service, names, signature = match.groups()
+    who, _, region, service, names, signature = match.groups()
     signer = Signer(client._request_signer._credentials, region, service)
+    credentials = signer.current()
+    if credentials.access_key != who:
+        raise Renewed
     host = _host(parts)
     signed = {name: host if name == "host" else headers[name] for name in names.split(";")}
     moment = headers["x-amz-date"]
     canonical = [seen.method, parts.path, "&".join(sorted(parts.query.split("&")))]
-    if signer.signature(canonical, signed, headers["x-amz-content-sha256"], moment) != signature:
+    if signer.signature(credentials, canonical, signed, headers["x-amz-content-sha256"], moment) != signature:
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     pool = state.pool(client, parts.scheme, parts.hostname, port)

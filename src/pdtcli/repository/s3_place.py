@@ -158,10 +158,13 @@ class Place:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         payload = (hashlib.sha256(body).hexdigest() if body else NOTHING) if self._hashes else "UNSIGNED-PAYLOAD"
         headers = {"host": self._host, "x-amz-content-sha256": payload, "x-amz-date": moment, **extra}
-        if token := self._signer.current().token:
-            headers["x-amz-security-token"] = token
+        credentials = self._signer.current()
+        if credentials.token:
+            headers["x-amz-security-token"] = credentials.token
         headers = dict(sorted(headers.items()))
-        authorization = self._signer.authorization([operation.method, path, query], headers, payload, moment)
+        authorization = self._signer.authorization(
+            credentials, [operation.method, path, query], headers, payload, moment
+        )
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         length = f"Content-Length: {len(body)}\r\n" if operation.method == "PUT" else ""
         target = f"{path}?{query}" if query else path
@@ -178,7 +181,7 @@ class Place:
             "ResponseMetadata": {"HTTPStatusCode": answer.status, "HTTPHeaders": headers},
             "Metadata": {name[11:]: value for name, value in headers.items() if name.startswith("x-amz-meta-")},
         }
-        if "content-length" in headers:
+        if "content-length" in headers and "transfer-encoding" not in headers:
             result["ContentLength"] = int(headers["content-length"])
         for name, field in (("etag", "ETag"), ("content-range", "ContentRange"), ("accept-ranges", "AcceptRanges")):
             if name in headers:

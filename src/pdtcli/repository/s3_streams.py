@@ -63,6 +63,7 @@ class Reader:
         self._ready: bytes | None = None
         self._failures = 0
         self._reading: asyncio.Future[Any] | None = None
+        self._surplus = b""
         self._in_ranges = False
         self._ranges: _Ranges | None = None
         self._closed = False
@@ -80,6 +81,7 @@ class Reader:
         except BaseException:
             await reader.close()
             raise
+        reader._reading = None
         return reader
 
     def start(self) -> None:
@@ -196,9 +198,19 @@ class Reader:
         self._at += n
         return taken
 
-    async def _fill(self, function: Any) -> bytes:
-        self._reading = self._bucket.threads.submit(function)
-        return await asyncio.shield(self._reading)
+    async def _fill(self, n: int) -> bytes:
+        if self._reading is None:
+            self._reading = self._bucket.threads.submit(partial(self._read, n))
+        try:
+            data: bytes = await asyncio.shield(self._reading)
+        except asyncio.CancelledError:
+            raise  # what was read comes with the next read
+        except BaseException:
+            self._reading = None
+            raise
+        self._reading = None
+        data, self._surplus = data[:n], data[n:]
+        return data
 
     async def read(self, n: int | None = None, /) -> bytes:
         if self._closed:
@@ -213,16 +225,19 @@ class Reader:
             while data := await self.read(PIECE):
                 pieces.append(data)
             return b"".join(pieces)
-        if self._in_ranges and self._at >= PART:
+        if self._surplus:
+            data, self._surplus = self._surplus[:n], self._surplus[n:]
+            return data
+        if self._reading is None and self._in_ranges and self._at >= PART:
             if self._ranges is None:
                 self._drop()
                 self._ranges = _Ranges(self._bucket, self.range, self._at, self._size)
             return await self._ranges.read(n)
-        while n and self._at < self._size:
+        while n and (self._reading is not None or self._at < self._size):
             if self._failures:
                 await asyncio.sleep(pause(self._failures))
             end = PART if self._in_ranges else self._size
-            if data := await self._fill(partial(self._read, min(n, end - self._at))):
+            if data := await self._fill(min(n, end - self._at) if self._reading is None else n):
                 return data
         return b""
 

@@ -147,8 +147,10 @@ class _Upload:
         done, _ = await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
         for future in done:
             del self._sending[future]
-        for future in done:
-            future.result()
+        # All are looked at: an error that nobody asked for would be told when the program ends.
+        errors = [error for future in done if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
 
     async def complete(self) -> None:
         """Make the parts the value."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Self
 
 from ..errors import InvalidValue
-from ..manager.base import JobDirectory, Process, ProcessManager
+from ..manager.base import JobDirectory, Phase, Process, ProcessManager
 from ..outcome import fresh_attempt, now
 from ..repository.base import MetadataRepository
 
 __all__ = ("LiveRecord",)
+
+
+@lru_cache(maxsize=16)
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
 
 
 @dataclass(slots=True)
@@ -21,6 +29,8 @@ class LiveRecord:
 
     :ivar host: only this host's pdt collects the job.
     :ivar boot_id: in which life of the host it was launched.
+    :ivar basedir: the manager's directory on that host: another user of it, or another pdt with a state directory of
+        its own, has other locks and cannot tell what became of the job.
     :ivar attempt: names the attempt, here, in the job's directory and in what is recorded at the end.
     :ivar process: the runner, once it was spawned.
     :ivar forced: launched although something inhibited it.
@@ -29,11 +39,17 @@ class LiveRecord:
 
     host: str
     boot_id: str = ""
+    basedir: str = ""
     attempt: str = field(default_factory=fresh_attempt)
     start_time: datetime = field(default_factory=now)
     process: Process | None = None
     forced: bool = False
     stop: str | None = None
+
+    @classmethod
+    def on(cls, manager: ProcessManager, **known: Any) -> Self:
+        """A record of a job that is launched on that manager's host now."""
+        return cls(manager.host, manager.boot_id, _real(manager.basedir), **known)
 
     @classmethod
     async def read(cls, pids: MetadataRepository, job: str, default_host: str) -> Self:
@@ -65,6 +81,7 @@ class LiveRecord:
         return cls(
             host=host if isinstance(host, str) else default_host,
             boot_id=str(value.get("boot_id", "")),
+            basedir=str(value.get("basedir", "")),
             attempt=str(value.get("attempt", "")),
             start_time=start,
             process=Process(pid, ticks) if isinstance(pid, int) and isinstance(ticks, int) else None,
@@ -77,6 +94,7 @@ class LiveRecord:
         value: dict[str, Any] = {
             "host": self.host,
             "boot_id": self.boot_id,
+            "basedir": self.basedir,
             "attempt": self.attempt,
             "start_time": self.start_time,
         }
@@ -89,8 +107,15 @@ class LiveRecord:
         return value
 
     def is_of(self, manager: ProcessManager) -> bool:
-        """Whether the job runs on that manager's host, so that it is ours to collect."""
-        return self.host == manager.host
+        """Whether the job runs on that manager's host and in its directory, so that it is ours to collect."""
+        return self.host == manager.host and self.basedir in ("", _real(manager.basedir))
+
+    async def has_moved_to(self, manager: ProcessManager, task: str, job: str) -> bool:
+        """Whether the job's directory is that manager's by now, although another one launched it on the same host."""
+        if self.host != manager.host:
+            return False
+        found = await manager.inspect(self.directory(task, job))
+        return found.phase not in (Phase.ABSENT, Phase.OTHER)
 
     def is_stale(self, manager: ProcessManager) -> bool:
         """Whether the host was restarted since, so that no process of the record can be alive."""

@@ -27,6 +27,7 @@ from ..repository.base import BlobRepository, MetadataRepository, Repository
 from ..stream import ReadStream
 from ..template import locate, read_template
 from .base import Start, Task
+from .claim import claim
 from .hearing import Hearing
 from .live import LiveRecord
 from .prepare import prepare
@@ -181,10 +182,10 @@ class ProcessTask(Task):
         with self.manager.locked(self.name, job) as got:
             if not got:
                 return Start.TAKEN
-            record = LiveRecord(self.manager.host, self.manager.boot_id, forced=force)
-            claim = await self._claim(job, record)
-            if claim is not Start.STARTED:
-                return claim
+            record = LiveRecord.on(self.manager, forced=force)
+            claimed = await claim(self, job, record)
+            if claimed is not Start.STARTED:
+                return claimed
             directory = record.directory(self.name, job)
             try:
                 adopted = await self._settler.adopt(job, directory)
@@ -208,19 +209,6 @@ class ProcessTask(Task):
             self._hearing.add(job, record)
         return Start.STARTED
 
-    async def _claim(self, job: str, record: LiveRecord) -> Start:
-        async with self.resource_manager.admission():
-            window = self.window.total_seconds()
-            if await self.resource_manager.reserve(self.job_resources, window=window) is not None:
-                return Start.LIMITED
-            claimed = False
-            try:
-                claimed = await self.pids.claim(job, record.value())
-            finally:
-                if not claimed:
-                    await self.resource_manager.relinquish(self.job_resources, launched=False)
-        return Start.STARTED if claimed else Start.TAKEN
-
     async def _complete(self, job: str, record: LiveRecord) -> None:
         try:
             await self.pids.dump(job, record.value())
@@ -240,7 +228,7 @@ class ProcessTask(Task):
 
     async def update(self) -> bool:
         records = await LiveRecord.read_all(self.pids, self.manager.host)
-        ours = {job: record for job, record in records.items() if record.is_of(self.manager)}
+        ours = {job: record for job, record in records.items() if await self._is_ours(job, record)}
         self._elsewhere = len(records) - len(ours)
         directories = {job: record.directory(self.name, job) for job, record in ours.items()}
         found = await self.manager.inspect_many(
@@ -273,7 +261,10 @@ class ProcessTask(Task):
         if not await self.pids.contains(job):
             return None
         record = await LiveRecord.read(self.pids, job, self.manager.host)
-        return record if record.is_of(self.manager) else None
+        return record if await self._is_ours(job, record) else None
+
+    async def _is_ours(self, job: str, record: LiveRecord) -> bool:
+        return record.is_of(self.manager) or await record.has_moved_to(self.manager, self.name, job)
 
     async def _settle(self, job: str) -> None:
         """Bring a live record of this host up to date with what became of its process."""
@@ -341,13 +332,16 @@ class ProcessTask(Task):
 
     async def give_up(self, job: str, host: str) -> bool:
         """Record a live job of a host that will not come back as lost; whether there was one."""
-        if host == self.manager.host:
-            return await self.stop(job, "cancelled")
         if not await self.pids.contains(job):
             return False
         record = await LiveRecord.read(self.pids, job, self.manager.host)
         if record.host != host:
             return False
+        if await self._is_ours(job, record):
+            return await self.stop(job, "cancelled")
+        if record.process is not None and host == self.manager.host and not record.is_stale(self.manager):
+            # Of this host, but in another state directory: whoever it is that cannot collect it, it must not run on.
+            await self.manager.kill_session(record.process, grace=self.grace.total_seconds())
         outcome = process_record(None, record.start_time, now(), record.attempt, host=host, reason="lost")
         await self.record(job, outcome, forced=record.forced)
         await self._settler.drop(job)

@@ -98,7 +98,7 @@ class Settler:
         if attempt.phase is not Phase.RUNNING:
             return None
         log.warning("%s:%s still runs although its live record was removed; it is live again", directory.task, job)
-        record = LiveRecord(manager.host, manager.boot_id, found.token, process=attempt.process)
+        record = LiveRecord.on(manager, attempt=found.token, process=attempt.process)
         await self._task.pids.dump(job, record.value())
         return record
 
