@@ -114,6 +114,8 @@ class TestRun:
         script = f"echo $$ >{lab.path('pid')}; exec sleep 1000"
         pipeline = lab.pipeline(lab.process("shell", script))
 
+        pipeline.tick()
+
         with pytest.raises(TimeoutError):
             pipeline.run(timeout=0.3)
 
