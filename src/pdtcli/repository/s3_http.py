@@ -16,7 +16,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = ("Answer", "Body", "Connection", "Pool")
 
@@ -306,15 +306,12 @@ class Body:
             connection.close()
 
 
-class Answer:
+class Answer(NamedTuple):
     """What a request was answered with; `body` is to be read to its end, or closed."""
 
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, headers: dict[str, str], body: Body) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
+    status: int
+    headers: dict[str, str]
+    body: Body
 
 
 class Pool:
