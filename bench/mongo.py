@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import Any
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient, ReplaceOne
 
 from pdtcli import MongoBlobRepository, MongoMetadataRepository, Session, mongo_database
 
@@ -34,17 +34,36 @@ async def seconds(work: Callable[[], Awaitable[Any]]) -> float:
 
 
 async def compare(name: str, count: int, rounds: int, ours: Callable[[], Any], bare: Callable[[], Any]) -> None:
-    """Print the rates of two ways to do the same."""
+    """Print the rates of two ways to do the same, and the ratio of their times: its median, and from where to where."""
     pairs = [(await seconds(ours), await seconds(bare)) for _ in range(rounds)]
     mine, theirs = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
-    print(f"{name:12} {count / mine:9.0f}/s  pymongo {count / theirs:9.0f}/s  time ratio {mine / theirs:.2f}")
+    ratios = sorted(pair[0] / pair[1] for pair in pairs)
+    print(
+        f"{name:12} {count / mine:9.0f}/s  pymongo {count / theirs:9.0f}/s  "
+        f"time ratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+        flush=True,
+    )
 
 
-async def metadata(repository: MongoMetadataRepository, collection: Any, keys: int, rounds: int) -> None:
-    """Listings, bulk and single operations."""
+async def metadata(repository: MongoMetadataRepository, collection: Any, blocking: Any, keys: int, rounds: int) -> None:
+    """Listings, bulk and single operations; listings also against a bare loop without asyncio."""
     jobs = [f"job-{number:07}" for number in range(keys)]
-    await repository.dump_many(dict.fromkeys(jobs, VALUE))
+    values = dict.fromkeys(jobs, VALUE)
     some = jobs[:SINGLE]
+
+    async def put() -> None:
+        await repository.dump_many(values)
+
+    async def bare_put() -> None:
+        for start in range(0, keys, 1000):
+            requests = [ReplaceOne({"_id": job}, VALUE, upsert=True) for job in jobs[start : start + 1000]]
+            await collection.bulk_write(requests, ordered=False)
+
+    async def blocking_keys() -> Any:
+        return {document["_id"] for document in blocking.find({}, {"_id": 1})}
+
+    async def blocking_all() -> Any:
+        return {document["_id"]: document for document in blocking.find({})}
 
     async def bare_keys() -> Any:
         return {document["_id"] async for document in collection.find({}, {"_id": 1})}
@@ -68,8 +87,12 @@ async def metadata(repository: MongoMetadataRepository, collection: Any, keys: i
         for job in some:
             await collection.find_one({"_id": job})
 
+    await put()
+    await compare("dump_many", keys, rounds, put, bare_put)
     await compare("keys", keys, rounds, repository.keys, bare_keys)
+    await compare("… blocking", keys, rounds, repository.keys, blocking_keys)
     await compare("info_all", keys, rounds, repository.info_all, bare_all)
+    await compare("… blocking", keys, rounds, repository.info_all, blocking_all)
     await compare("dump", SINGLE, rounds, dump, bare_dump)
     await compare("info", SINGLE, rounds, info, bare_info)
 
@@ -104,12 +127,15 @@ async def main(uri: str, keys: int = 100_000, mib: int = 256, rounds: int = 3) -
     session = Session()
     database = session.resource(mongo_database(uri, timeout=120))
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri)
+    blocking: MongoClient[dict[str, Any]]
     async with session, client:
         bare = client[database().name]
         try:
             await blobs(MongoBlobRepository(database, "pdt_bench.blobs"), mib)
             repository = MongoMetadataRepository(database, "pdt_bench.records")
-            await metadata(repository, bare["pdt_bench.records"], keys, rounds)
+            with MongoClient(uri) as blocking:
+                records = blocking[bare.name]["pdt_bench.records"]
+                await metadata(repository, bare["pdt_bench.records"], records, keys, rounds)
         finally:
             for name in await bare.list_collection_names(filter={"name": {"$regex": r"^pdt_bench\."}}):
                 await bare.drop_collection(name)

@@ -30,8 +30,9 @@ from pdtcli.repository import mongo, mongo_values
 
 NOT_JOBS = ["", "..", "a/b", "-rf", "a\0", "x" * 64, "\u0430"]
 UNUSUAL = ["a", "0", "A.b-c_d", "x" * 63, "a..b", "1e5", "null", "true"]
-LIMIT = 1.0
-"""Seconds; far below any test's own time limit, far above what the server needs."""
+LIMIT = 1.3
+"""Seconds; far below any test's own time limit, far above what the server needs. No multiple of the half second after
+which pymongo connects again: a client that is closed in that moment leaves its socket to the garbage collector."""
 
 Database = Any
 
@@ -308,31 +309,6 @@ async def test_what_fails_for_a_moment_is_done_again(
     assert await repository.info_all() == {"job": {"attempt": "x"}}
 
 
-async def test_a_claim_whose_answer_was_lost_is_known_by_its_attempt(
-    mongo_database: Database, repository: MongoMetadataRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pymongo.errors import AutoReconnect
-
-    collection = repository.collection
-    insert = collection.insert_one
-    answers = 0
-
-    async def lossy(document: Any) -> Any:
-        nonlocal answers
-        result = await insert(document)
-        answers += 1
-        if answers == 1:
-            raise AutoReconnect("the answer was lost")
-        return result
-
-    monkeypatch.setattr(collection, "insert_one", lossy)
-    assert await repository.claim("mine", {"attempt": "1", "time": datetime.datetime.now(tz=datetime.UTC)})
-    answers = 0
-    with pytest.raises(BackendError, match="does not tell by whom"):
-        await repository.claim("unsigned", {"by": 1})
-    assert not await repository.claim("mine", {"attempt": "1"})
-
-
 async def test_a_claim_that_another_one_won_meanwhile_is_lost(
     mongo_database: Database, repository: MongoMetadataRepository
 ) -> None:
@@ -348,7 +324,7 @@ async def test_a_claim_that_another_one_won_meanwhile_is_lost(
         ({"errorCode": 13}, "the user may not do that"),
         (UNANSWERED, "connection|server"),
         (PASSING, "error 6|did not answer"),
-        ({"blockConnection": True, "blockTimeMS": 3_000}, "did not answer within 1 s"),
+        ({"blockConnection": True, "blockTimeMS": 3_000}, "did not answer within 1"),
     ],
     ids=["error", "forbidden", "closed", "passing", "hangs"],
 )
@@ -438,7 +414,7 @@ async def test_no_password_is_one_sentence(mongo_replica_server: MongoServer) ->
 
 
 async def test_a_server_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(BackendError, match=r"no server within 1 s \(127\.0\.0\.1:1: .*refused|no server within 1 s"):
+    with pytest.raises(BackendError, match=r"no server within 1\.3 s"):
         await _one_read("mongodb://me:secret@127.0.0.1:1/")
 
 

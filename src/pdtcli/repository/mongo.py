@@ -106,7 +106,12 @@ class MongoMetadataRepository(MetadataRepository):
     @job_getter
     async def info(self, job: str, /) -> Any:
         """The value of `job`, or ``{}``."""
-        return (await self.info_many([job])).get(job, {})
+        if not job_ids.is_valid(job):
+            return {}
+        found: dict[str, Any] = {}
+        document = await self._at.run(self, lambda collection: collection.find_one({"_id": job}))
+        decode_into(found, [] if document is None else [document])
+        return found.get(job, {})
 
     async def info_many(self, jobs: Collection[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -171,6 +171,7 @@ async def all_documents(place: MongoPlace, who: object, size: int) -> AsyncItera
             return await _sorted(collection, None, size, bound)
 
         documents = await place.run(who, page)
-        yield documents
+        # Before they are handed out: who takes them uses them up.
         bound = [documents[-1]["_id"]] if len(documents) > size else []
         broke = bool(bound)
+        yield documents
