@@ -181,6 +181,8 @@ def test_a_listing_of_a_directory_needs_little(plain: Pdt) -> None:
         "pdtcli.stream",
         "pdtcli.task",
         "pdtcli.task.base",
+        "pdtcli.task.claim",
+        "pdtcli.task.hearing",
         "pdtcli.task.live",
         "pdtcli.task.prepare",
         "pdtcli.task.process",
