@@ -12,7 +12,7 @@ import heapq
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from .errors import sentence
+from .errors import is_unreachable, sentence
 from .quota import ResourceManager
 from .report import Problem
 from .task.base import Start, Task
@@ -199,7 +199,7 @@ class Dispatcher:
         except Exception as error:  # whatever a user's repository or template raises must not stop the others
             log.debug("%s:%s could not be started", task.name, job, exc_info=True)
             self.refused.add((task, job))
-            task.emit(Problem(task.name, job, f"cannot be started: {sentence(error)}"))
+            task.emit(Problem(task.name, job, f"cannot be started: {sentence(error)}", is_unreachable(error)))
             self._refusals[task] += 1
             if self._refusals[task] >= MAX_REFUSALS and self._queues[task]:
                 message = f"left alone: its last {MAX_REFUSALS} jobs could not be started"

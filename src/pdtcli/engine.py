@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from .dispatch import Dispatcher, Priority
-from .errors import PdtError, sentence
+from .errors import PdtError, is_unreachable, sentence
 from .graph import Graph
 from .quota import ResourceManager
 from .report import Counts, Event, Finished, Launched, Problem, Report, Stopping, Surveyed
@@ -109,8 +109,9 @@ class Engine:
                 else:
                     self.report.failed += 1
                     self._failed[task].add(job)
-            case Problem():
+            case Problem(unreachable=unreachable):
                 self.report.problems += 1
+                self.report.unreachable += unreachable
 
     async def tick(self) -> Report:
         """One cycle; waits for jobs that only this process can collect."""
@@ -344,7 +345,7 @@ class Engine:
 
     def _problem(self, task: Task, what: str, error: Exception) -> None:
         log.debug("%s: %s", task.name, what, exc_info=error)
-        task.emit(Problem(task.name, None, f"{what}: {sentence(error)}"))
+        task.emit(Problem(task.name, None, f"{what}: {sentence(error)}", is_unreachable(error)))
 
     # ---- the end
 

@@ -35,6 +35,7 @@ __all__ = (
     "Unsupported",
     "UsageError",
     "exit_code",
+    "is_unreachable",
     "sentence",
 )
 
@@ -131,6 +132,11 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, (ConnectionError, TimeoutError)):
         return ExitCode.BACKEND
     return ExitCode.FAILED
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether an error means that a store or a manager could not be reached, or gave up."""
+    return exit_code(error) == ExitCode.BACKEND
 
 
 def sentence(error: BaseException) -> str:

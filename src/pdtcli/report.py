@@ -91,11 +91,15 @@ class Finished(Record):
 
 
 class Problem(Record):
-    """A task or a job could not be worked on; the rest of the cycle went on."""
+    """A task or a job could not be worked on; the rest of the cycle went on.
+
+    :ivar unreachable: whether that was because a store or a manager could not be reached.
+    """
 
     task: str | None
     job: str | None
     message: str
+    unreachable: bool = False
 
     def __str__(self) -> str:
         if self.job is not None:
@@ -139,12 +143,16 @@ Observer = Callable[[Event], None]
 
 
 class Report(Record, frozen=False):
-    """What one tick or run did."""
+    """What one tick or run did.
+
+    :ivar unreachable: how many of the problems were that a store or a manager could not be reached.
+    """
 
     launched: int = 0
     done: int = 0
     failed: int = 0
     problems: int = 0
+    unreachable: int = 0
     live: int = 0
     waiting: int = 0
     ready: int = 0

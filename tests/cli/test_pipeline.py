@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import textwrap
 import time
 
 import pytest
@@ -58,6 +59,13 @@ class TestTick:
         books("tick", expect=1)
         assert books("tick").err == ""
 
+    @pytest.mark.parametrize("command", ["tick", "run"])
+    def test_a_store_that_is_away_is_its_own_exit_code_and_holds_up_nothing_else(self, books: Pdt, command: str) -> None:
+        books.write("away.py", textwrap.dedent(BOOKS) + AWAY)
+        result = books(command, "-p", "away.py", expect=5)
+        assert "pdt: poll: its jobs cannot be listed: the store does not answer" in result.err.splitlines()
+        assert books("repo", "ls", "count.done").out == "emma\npersuasion\nsanditon\n"
+
     def test_a_dry_run_tells_what_would_start(self, books: Pdt) -> None:
         rows = json.loads(books("tick", "--dry-run", "--json").out)
         starts = {(row["task"], row["job"]): row["starts"] for row in rows}
@@ -74,6 +82,20 @@ class TestTick:
             assert result.out == ""
             books("tick", "-p", "slow.py", "--wait", "20")
 
+
+AWAY = """
+import pdtcli
+
+
+class Away(pdtcli.InProcessMetadataRepository):
+    async def keys(self):
+        raise pdtcli.BackendError("the store does not answer")
+
+
+poll = pdtcli.InProcessSyncTask("poll", pdtcli.InProcessMetadataRepository(), func=lambda job: None)
+poll.link("news", Away(), is_input=True)
+pipeline = pdtcli.Pipeline([count, report, poll], session)
+"""
 
 SLOW = """
     import time

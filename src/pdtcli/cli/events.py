@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+from ..errors import ExitCode
 from ..report import Event, Finished, Launched, Observer, Report, Surveyed
 
-__all__ = ("EventLog", "Tally", "both", "duration", "summary")
+__all__ = ("EventLog", "Tally", "both", "duration", "exit_code", "summary")
 
 LONGEST_REASON = 100
 
@@ -74,6 +75,15 @@ def both(*observers: Observer) -> Observer:
             observer(event)
 
     return observe
+
+
+def exit_code(report: Report, *, failed: int) -> ExitCode:
+    """How the command ends that did what `report` tells, with `failed` jobs."""
+    if report.interrupted:
+        return ExitCode.INTERRUPTED
+    if report.unreachable:
+        return ExitCode.BACKEND
+    return ExitCode.FAILED if failed or report.problems else ExitCode.DONE
 
 
 def summary(report: Report, tally: Tally) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ExitCode, PdtError
-from ..report import Event, Report, Stopping
+from ..report import Event, Stopping
 from . import options
 from .context import Cli
 from .options import DryRun, Jobs, Tasks, command
@@ -54,12 +54,12 @@ def tick(
 ) -> int:
     """One cycle: collect the jobs that have ended, then start those that are ready, within the quotas.
 
-    Silent when nothing is wrong, so that cron has nothing to mail. Leaves with 1 when a job failed, and with 75 when
-    another tick is at work.
+    Silent when nothing is wrong, so that cron has nothing to mail. Leaves with 1 when a job failed, with 5 when a
+    store could not be reached, and with 75 when another tick is at work.
     """
     if dry_run:
         return _plan(cli)
-    from .events import EventLog, both
+    from .events import EventLog, both, exit_code
 
     memory = not (no_memory or os.environ.get("PDT_NO_MEMORY"))
     watch = both(EventLog(), _announce(cli))
@@ -67,7 +67,7 @@ def tick(
     if cli.out.structured:
         cli.out.data(report)
     # What failed in an earlier tick was told by that one.
-    return _outcome(report, failed=report.failed)
+    return exit_code(report, failed=report.failed)
 
 
 @command(
@@ -97,11 +97,11 @@ def run(
     """Cycles until nothing is left to do.
 
     Ctrl-C stops the launching and leaves; what is running goes on, and the next cycle collects it. Leaves with 1 when
-    a job failed, now or earlier.
+    a job failed, now or earlier, and with 5 when a store could not be reached.
     """
     if dry_run:
         return _plan(cli)
-    from .events import EventLog, Tally, both, summary
+    from .events import EventLog, Tally, both, exit_code, summary
 
     pipeline = cli.open()
     tally = Tally()
@@ -124,7 +124,7 @@ def run(
         cli.say(line)
     if cli.out.structured:
         cli.out.data(report)
-    return _outcome(report, failed=report.failed + report.failed_before)
+    return exit_code(report, failed=report.failed + report.failed_before)
 
 
 @command(
@@ -188,9 +188,3 @@ def _announce(cli: Cli) -> Any:
 
 def _jobs(number: int) -> str:
     return "1 live job" if number == 1 else f"{number} live jobs"
-
-
-def _outcome(report: Report, *, failed: int) -> int:
-    if report.interrupted:
-        return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if failed or report.problems else ExitCode.DONE

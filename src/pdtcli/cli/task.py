@@ -67,7 +67,7 @@ def run(
 ) -> int:
     """Start jobs by hand."""
     from . import views
-    from .events import EventLog
+    from .events import EventLog, exit_code
 
     report = (
         cli.open()
@@ -78,7 +78,7 @@ def run(
         views.job_rows(cli.out, task, jobs or (), action="start")
     elif cli.out.structured:
         cli.out.data(report)
-    return 1 if report.failed or report.problems else 0
+    return exit_code(report, failed=report.failed)
 
 
 @command(app, "why", example="pdt task why count emma")

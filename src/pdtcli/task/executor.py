@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 from .. import job as job_ids
-from ..errors import PdtError, UsageError, sentence
+from ..errors import PdtError, UsageError, is_unreachable, sentence
 from ..host import hostname
 from ..outcome import fresh_attempt, function_record, now
 from ..report import Problem
@@ -273,7 +273,7 @@ class ExecutorTask(FunctionTask):
         try:
             await self._settle(job)
         except (PdtError, OSError) as error:
-            self.emit(Problem(self.name, job, f"cannot be recorded: {sentence(error)}"))
+            self.emit(Problem(self.name, job, f"cannot be recorded: {sentence(error)}", is_unreachable(error)))
 
     async def _settle(self, job: str) -> None:
         future = self._futures.get(job)

@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .. import job as job_ids
-from ..errors import JobNotFound, NotReady, PdtError, UsageError, sentence
+from ..errors import JobNotFound, NotReady, PdtError, UsageError, is_unreachable, sentence
 from ..lazy import lazy
 from ..manager.base import Phase, Process, ProcessManager
 from ..outcome import now, process_record
@@ -220,7 +220,8 @@ class ProcessTask(Task):
             await self.pids.dump(job, record.value())
         except (PdtError, OSError) as error:
             # The job runs all the same, and its directory tells its pid to whoever collects it.
-            self.emit(Problem(self.name, job, f"has a live record that could not be completed: {sentence(error)}"))
+            message = f"has a live record that could not be completed: {sentence(error)}"
+            self.emit(Problem(self.name, job, message, is_unreachable(error)))
 
     async def _wait(self, process: Process) -> None:
         ended = asyncio.Event()
@@ -260,7 +261,7 @@ class ProcessTask(Task):
         try:
             await work
         except (PdtError, OSError, ValueError) as error:
-            self.emit(Problem(self.name, job, f"cannot be collected: {sentence(error)}"))
+            self.emit(Problem(self.name, job, f"cannot be collected: {sentence(error)}", is_unreachable(error)))
 
     async def _read(self, job: str) -> LiveRecord | None:
         """The live record of a job of this host; None when there is none."""
