@@ -60,7 +60,7 @@ class TestTick:
         assert books("tick").err == ""
 
     @pytest.mark.parametrize("command", ["tick", "run"])
-    def test_a_store_that_is_away_is_its_own_exit_code_and_holds_up_nothing_else(self, books: Pdt, command: str) -> None:
+    def test_a_store_that_is_away_has_an_exit_code_and_holds_up_nothing_else(self, books: Pdt, command: str) -> None:
         books.write("away.py", textwrap.dedent(BOOKS) + AWAY)
         result = books(command, "-p", "away.py", expect=5)
         assert "pdt: poll: its jobs cannot be listed: the store does not answer" in result.err.splitlines()
