@@ -38,6 +38,7 @@ def test_an_s3_server(registry_tls_server: RegistryServer, monkeypatch: pytest.M
     check(refusal(session, pdtcli.S3BucketRepository(client, "bucket")), port)
 
 
+@pytest.mark.broken_connections
 def test_a_mongod(mongo_tls_server: MongoServer) -> None:
     session = Session()
     uri = f"mongodb://127.0.0.1:{mongo_tls_server.port}/?tls=true"

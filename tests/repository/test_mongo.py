@@ -317,6 +317,7 @@ async def test_a_claim_that_another_one_won_meanwhile_is_lost(
         assert not await repository.claim("job", {"attempt": "ours"})
 
 
+@pytest.mark.broken_connections
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -401,6 +402,7 @@ async def test_tls(mongo_tls_server: MongoServer) -> None:
     assert await _one_read(mongo_tls_server.uri) == set()
 
 
+@pytest.mark.broken_connections
 async def test_a_wrong_password_is_one_sentence_that_does_not_show_it(mongo_replica_server: MongoServer) -> None:
     uri = f"mongodb://pdt:wrong-secret@127.0.0.1:{mongo_replica_server.port}/?replicaSet=rs0&authSource=admin"
     with pytest.raises(BackendError, match="refuses the login") as caught:
@@ -408,16 +410,19 @@ async def test_a_wrong_password_is_one_sentence_that_does_not_show_it(mongo_repl
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.broken_connections
 async def test_no_password_is_one_sentence(mongo_replica_server: MongoServer) -> None:
     with pytest.raises(BackendError, match="asks for a login"):
         await _one_read(f"mongodb://127.0.0.1:{mongo_replica_server.port}/?directConnection=true")
 
 
+@pytest.mark.broken_connections
 async def test_a_server_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(BackendError, match=r"no server within 1\.3 s"):
         await _one_read("mongodb://me:secret@127.0.0.1:1/")
 
 
+@pytest.mark.broken_connections
 @pytest.mark.parametrize(
     "uri",
     [

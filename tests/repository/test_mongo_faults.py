@@ -20,6 +20,8 @@ from tests.servers.proxy import Fault, Proxy
 import pdtcli
 from pdtcli import BackendError, MongoBlobRepository, MongoMetadataRepository, Session
 
+pytestmark = pytest.mark.broken_connections
+
 Database = Any
 MIB = 1024 * 1024
 JOBS = [f"job-{number}" for number in range(40)]
