@@ -76,7 +76,8 @@ def look(lab: Lab, tick: int, seconds: float) -> dict[str, float]:
         "failed": len(lab.keys("shell.failed")),
         "log": (lab.path("log")).stat().st_size,
         "temporary": sum(path.name.startswith(".pdt-") for path in lab.directory.rglob(".pdt-*")),
-        "state": sum(1 for _ in state.rglob("*")),
+        # What the last tick found is kept in one file, which is there from the first tick on that found nothing to do.
+        "state": sum(1 for path in state.rglob("*") if "memory" not in path.parts),
         "directories": sum(1 for path in lab.state.glob("shell/*") if path.is_dir()),
     }
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING
 
+from ..lazy import lazy
 from .base import Start
 from .live import LiveRecord
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .process import ProcessTask
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("claim",)
 

@@ -6,14 +6,18 @@ relies on it: another process finds the same in the records.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..lazy import lazy
 from .live import LiveRecord
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .process import ProcessTask
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("Hearing",)
 
