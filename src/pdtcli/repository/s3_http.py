@@ -16,6 +16,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ("Answer", "Body", "Connection", "Pool")
@@ -368,16 +369,19 @@ class Pool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection that is at the end of an answer."""
         connection.used = time.monotonic()
-        if self._closed or not connection.is_clean or len(self._idle) >= self._size:
+        if not connection.is_clean or len(self._idle) >= self._size:
             connection.close()
-        else:
-            self._idle.append(connection)
+            return
+        self._idle.append(connection)
+        if self._closed:  # looked at last, since another thread may be closing everything
+            self.close()
 
     def close(self) -> None:
         """Close the connections that are idle now, and the others when they are given back."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
 
 def unreachable(error: OSError, url: str) -> Any:
