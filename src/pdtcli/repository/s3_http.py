@@ -88,6 +88,11 @@ class Connection:
         """End it."""
         self._socket.close()
 
+    def __del__(self) -> None:
+        # The answer to a request whose sender was cancelled meanwhile reaches nobody who could close it.
+        if hasattr(self, "_socket"):
+            self._socket.close()
+
     @property
     def is_clean(self) -> bool:
         """Whether nothing of the exchange is left that the next one could take for its own."""
