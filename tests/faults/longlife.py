@@ -95,7 +95,8 @@ def main(directory: str, ticks: int, jobs: int) -> list[dict[str, float]]:
     logging.basicConfig(filename=lab.path("log"), level=logging.INFO)
     dice = random.Random(0)
     arrivals = sorted(dice.randrange(ticks * 9 // 10) for _ in range(jobs))
-    handle = pipeline(lab, quota=max(2, jobs * 3 // ticks))
+    quota = max(2, jobs * 3 // ticks)
+    handle = pipeline(lab, quota)
     lab.path("input").mkdir(exist_ok=True)
     samples = []
     every = max(1, ticks // SAMPLES)
@@ -108,12 +109,14 @@ def main(directory: str, ticks: int, jobs: int) -> list[dict[str, float]]:
         if tick % KEPT == 0:
             forget(lab)
         if (tick + 1) % every == 0:
-            samples.append(look(lab, tick + 1, (time.monotonic() - began) / every))
+            samples.append({**look(lab, tick + 1, (time.monotonic() - began) / every), "quota": quota})
             began = time.monotonic()
     while handle.status()[0].live or handle.status()[0].ready:
         handle.tick()
     handle.tick()
-    samples.append(look(lab, ticks, 0.0))
+    while zombies():  # of runners that took a moment to end
+        handle.tick()
+    samples.append({**look(lab, ticks, 0.0), "quota": quota})
     return samples
 
 

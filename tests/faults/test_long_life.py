@@ -37,7 +37,8 @@ def test_nothing_grows(tmp_path: Path, state_home: Path) -> None:
     assert {sample["temporary"] for sample in samples} == {0}
     assert len({sample["state"] for sample in warm}) == 1
     assert {sample["log"] for sample in samples} == {0}
-    assert all(sample["zombies"] <= sample["live"] for sample in samples)
+    # A runner may have told how its job ended, and end itself only after the tick that collected it.
+    assert all(sample["zombies"] <= sample["quota"] for sample in samples)
     assert all(sample["directories"] == sample["live"] for sample in samples)
     early, late = warm[: len(warm) // 3], warm[-len(warm) // 3 :]
     assert statistics.median(s["memory"] for s in late) < 1.1 * statistics.median(s["memory"] for s in early)
