@@ -25,8 +25,6 @@ __all__ = ("DockerRepository", "ImageLayoutRepository", "ImageRepository", "chec
 FEW = 8
 """So many jobs are looked up one by one, all at a time, instead of in a listing."""
 
-DELETES = 4
-"""Tags that are removed at a time; registries look through all tags for each."""
 
 # The grammar of the distribution specification ("Pulling Manifests").
 _part = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -163,21 +161,11 @@ class DockerRepository(ImageRepository):
         await self.store().untag(job_ids.check(job))
 
     async def delete_many(self, jobs: Iterable[str]) -> None:
-        # Only what is there costs more than its share of a listing; and what holds for one holds for all of them.
-        waiting = iter(sorted(await self.among({job_ids.check(job) for job in jobs})))
+        # Only what is there costs more than its share of a listing; and what holds for one holds for all of them. One
+        # after the other: a registry looks through all tags for each removal, and misses some that change meanwhile.
         store = self.store()
-
-        async def worker() -> None:
-            for job in waiting:
-                await store.untag(job)
-
-        workers = [asyncio.ensure_future(worker()) for _ in range(DELETES)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for each in workers:
-                each.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        for job in sorted(await self.among({job_ids.check(job) for job in jobs})):
+            await store.untag(job)
 
 
 class ImageLayoutRepository(ImageRepository):
