@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import BackendError, PdtError, sentence
-from .host import boot_id, hostname, is_alive, process_start
+from .host import boot_id, current_umask, hostname, is_alive, process_start
 
 __all__ = (
     "PREFIX",
@@ -34,6 +34,7 @@ __all__ = (
     "sweep",
     "sync",
     "temporary_name",
+    "write_new",
     "writing",
 )
 
@@ -127,18 +128,23 @@ def publish(temporary: str | os.PathLike[str], path: str | os.PathLike[str], dur
     _sync_one(os.path.dirname(os.fspath(path)))
 
 
+def write_new(path: str, data: bytes, mode: int) -> None:
+    """Write a file that is not there yet, in its place; what is private is its owner's to read whatever the umask."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        if not mode & 0o077 and current_umask() & 0o700:
+            os.fchmod(fd, mode)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
+
+
 def _write_temporary(directory: str, data: bytes, mode: int) -> str:
     path = os.path.join(directory, temporary_name())
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            if not mode & 0o077:  # private, and its owner's to read whatever the umask
-                os.fchmod(fd, mode)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-        finally:
-            os.close(fd)
+        write_new(path, data, mode)
     except BaseException:
         _unlink_quietly(path)
         raise

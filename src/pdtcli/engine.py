@@ -145,7 +145,7 @@ class Engine:
         from .watch import DirectoryWatch
 
         started = time.monotonic()
-        watch = DirectoryWatch(self._sources(), self._changed) if forever else None
+        watch = DirectoryWatch(self.graph.sources(), self._changed) if forever else None
         self._told_of_changes = watch is not None and watch.complete
         try:
             async with asyncio.timeout(timeout):
@@ -393,9 +393,3 @@ class Engine:
                     await node.sweep()
                 except (PdtError, OSError) as error:
                     log.debug("%s cannot be swept: %s", node, error)
-
-    def _sources(self) -> set[str]:
-        """The directories that bring work from outside: what tasks read and none fills."""
-        filled = {node for task in self.tasks for node in self.graph.successors(task)}
-        sources = (node for node in self.graph.nodes if isinstance(node, Repository) and node not in filled)
-        return {path for node in sources for path in node.watched_paths}

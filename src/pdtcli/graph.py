@@ -82,6 +82,12 @@ class Graph:
                 found |= self.readers(successor)
         return found
 
+    def sources(self) -> set[str]:
+        """The directories that bring work from outside: what tasks read and none fills."""
+        filled = {node for task in self.nodes if isinstance(task, Task) for node in self.successors(task)}
+        sources = (node for node in self.nodes if isinstance(node, Repository) and node not in filled)
+        return {path for node in sources for path in node.watched_paths}
+
     def dependants(self, node: Node, recursive: bool) -> Iterator[Node]:
         """`node` itself and what depends on it, nearest first.
 

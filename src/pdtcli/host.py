@@ -91,3 +91,14 @@ def has_no_handler(pid: int, number: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return not any(mask >> (number - 1) & 1 for mask in masks)
+
+
+@lru_cache(maxsize=1)
+def current_umask() -> int:
+    """The umask of this process, when it was first asked for."""
+    # Not os.umask(), which can only be read by changing it, for all threads.
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
+    except (OSError, StopIteration):
+        return 0o022

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import NotReady, Unsupported
@@ -16,7 +16,7 @@ from .survey import Survey
 from .task.base import Start, Task
 
 if TYPE_CHECKING:
-    import typer
+    from .cli.app import Instrument
 
 __all__ = (
     "cat_data",
@@ -33,7 +33,7 @@ __all__ = (
 )
 
 
-def main(pipeline: Pipeline, instrument: Callable[[typer.Typer], None] | None = None) -> None:
+def main(pipeline: Pipeline, instrument: Instrument | None = None) -> None:
     """Make a script the command line of its pipeline: parse ``sys.argv`` as `pdt` does, do it, and exit.
 
     :param instrument: is given the Typer application, to add commands to it.

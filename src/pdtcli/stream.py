@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from .offload import SMALL
 
@@ -142,7 +142,29 @@ class MemoryWriter(Writer):
         self._buffer = None
 
 
-class TextReader:
+Base = TypeVar("Base", bound=ReadStream | WriteStream)
+
+
+class _OverBytes(Generic[Base]):
+    """Text over a stream of bytes, which ends as that one does."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+
+    async def close(self) -> None:
+        await self._base.close()
+
+    async def __aenter__(self) -> Self:
+        await self._base.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._base.__aexit__(kind, error, trace)
+
+
+class TextReader(_OverBytes[ReadStream]):
     """Text over a `ReadStream`.
 
     :param base: the stream of bytes; closed with this one.
@@ -151,7 +173,7 @@ class TextReader:
     """
 
     def __init__(self, base: ReadStream, encoding: str = "utf-8", errors: str = "strict") -> None:
-        self._base = base
+        super().__init__(base)
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         # Whole pieces and an offset into the first: cutting the front off one long string for every small read would
         # copy the rest of it each time.
@@ -211,24 +233,12 @@ class TextReader:
         while line := await self.readline():
             yield line
 
-    async def close(self) -> None:
-        await self._base.close()
 
-    async def __aenter__(self) -> Self:
-        await self._base.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._base.__aexit__(kind, error, trace)
-
-
-class TextWriter:
+class TextWriter(_OverBytes[WriteStream]):
     """Text onto a `WriteStream`, which is closed, or aborted, with this one."""
 
     def __init__(self, base: WriteStream, encoding: str = "utf-8", errors: str = "strict") -> None:
-        self._base = base
+        super().__init__(base)
         self._encode = codecs.getincrementalencoder(encoding)(errors).encode
 
     async def write(self, text: str, /) -> int:
@@ -236,21 +246,9 @@ class TextWriter:
         await self._base.write(self._encode(text))
         return len(text)
 
-    async def close(self) -> None:
-        await self._base.close()
-
     async def abort(self) -> None:
         """Drop what was written."""
         await self._base.abort()
-
-    async def __aenter__(self) -> Self:
-        await self._base.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._base.__aexit__(kind, error, trace)
 
 
 async def copy_stream(source: ReadStream, target: WriteStream, chunk: int = CHUNK) -> int:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     import typer
 
+    Instrument = Callable[[typer.Typer], None]
+
 __all__ = ("build", "entry", "execute", "main")
 
 
@@ -43,7 +45,7 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def main(pipeline: Any, instrument: Callable[[typer.Typer], None] | None = None) -> None:
+def main(pipeline: Any, instrument: Instrument | None = None) -> None:
     """Make the running script the command line of `pipeline`.
 
     :param pipeline: a `Pipeline`, or a specification such as `--pipeline` takes; `--pipeline` still overrides it.
@@ -56,7 +58,7 @@ def main(pipeline: Any, instrument: Callable[[typer.Typer], None] | None = None)
         sys.exit(code)
 
 
-def build(instrument: Callable[[typer.Typer], None] | None = None) -> typer.Typer:
+def build(instrument: Instrument | None = None) -> typer.Typer:
     """The Typer application, with what `instrument` adds to it."""
     from .root import application
 
@@ -71,7 +73,7 @@ def execute(
     *,
     program: str = "pdt",
     pipeline: Any = None,
-    instrument: Callable[[typer.Typer], None] | None = None,
+    instrument: Instrument | None = None,
 ) -> int:
     """Run one command line and return its exit code; nothing is raised but what ends the interpreter."""
     _plug_missing_streams()
@@ -94,9 +96,7 @@ def execute(
         return 1
 
 
-def _run(
-    arguments: Sequence[str], program: str, pipeline: Any, instrument: Callable[[typer.Typer], None] | None
-) -> int:
+def _run(arguments: Sequence[str], program: str, pipeline: Any, instrument: Instrument | None) -> int:
     if list(arguments) == ["--version"] and instrument is None:
         # Spares the import of typer, which takes longer than all the rest of this.
         from .. import __version__

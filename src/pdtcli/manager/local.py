@@ -23,7 +23,7 @@ from .. import job as job_ids
 from ..errors import JobNotFound, PdtError
 from ..lazy import lazy
 from ..paths import absolute
-from ..repository.files import FileReader, FileWriter, current_umask
+from ..repository.files import FileReader, FileWriter
 from ..state import LockFile, secure_below, state_home
 from ..stream import ReadStream, WriteStream
 from .base import Attempt, JobDirectory, Launch, Phase, Process, ProcessManager, StderrMode
@@ -114,11 +114,11 @@ class LocalLinuxManager(ProcessManager):
             await self.discard(directory)
             _make_directory(path)
         _make_directory(f"{path}/cwd")
-        _write(f"{path}/token", f"{directory.token}\n".encode(), 0o600)
+        atomic.write_new(f"{path}/token", f"{directory.token}\n".encode(), 0o600)
         if launch.environ:
             lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in launch.environ.items())
-            _write(f"{path}/env", lines.encode("utf-8", "surrogateescape"), 0o600)
-        _write(f"{path}/exe", launch.script, 0o700)
+            atomic.write_new(f"{path}/env", lines.encode("utf-8", "surrogateescape"), 0o600)
+        atomic.write_new(f"{path}/exe", launch.script, 0o700)
 
     async def open_input(self, directory: JobDirectory) -> WriteStream:
         return FileWriter(Path(self._path(directory), "stdin"), mode=0o600)
@@ -144,7 +144,7 @@ class LocalLinuxManager(ProcessManager):
         try:
             pid = os.posix_spawn(
                 "/bin/sh",
-                [*arguments, f"{current_umask():04o}"],
+                [*arguments, f"{host.current_umask():04o}"],
                 environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, told, 0),
@@ -212,7 +212,7 @@ class LocalLinuxManager(ProcessManager):
 
     async def forestall(self, directory: JobDirectory) -> bool:
         try:
-            _write(f"{self._path(directory)}/run", b"", 0o600)
+            atomic.write_new(f"{self._path(directory)}/run", b"", 0o600)
         except FileExistsError:
             return False
         return True
@@ -342,20 +342,8 @@ class LocalLinuxManager(ProcessManager):
 
 def _make_directory(path: str) -> None:
     os.mkdir(path, 0o700)
-    if current_umask() & 0o700:  # which would shut us out ourselves
+    if host.current_umask() & 0o700:  # which would shut us out ourselves
         os.chmod(path, 0o700)
-
-
-def _write(path: str, data: bytes, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        if current_umask() & 0o700:
-            os.fchmod(fd, mode)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-    finally:
-        os.close(fd)
 
 
 def _read(path: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -12,17 +11,7 @@ from ..offload import SMALL, offload
 from ..pump import copy
 from ..stream import Reader, Writer
 
-__all__ = ("FileReader", "FileWriter", "current_umask")
-
-
-@lru_cache(maxsize=1)
-def current_umask() -> int:
-    # Not os.umask(), which can only be read by changing it, for all threads.
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            return next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
-    except (OSError, StopIteration):
-        return 0o022
+__all__ = ("FileReader", "FileWriter")
 
 
 class FileReader(Reader):

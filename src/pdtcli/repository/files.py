@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from .. import atomic
 from .. import job as job_ids
 from ..errors import JobNotFound, PdtError
+from ..host import current_umask
 from ..lazy import lazy
 from ..offload import FEW, offload
 from ..paths import absolute
 from ..stream import ReadStream, WriteStream
 from .base import BlobRepository, Repository, job_getter
-from .file_stream import FileReader, FileWriter, current_umask
+from .file_stream import FileReader, FileWriter
 from .names import Names, Shelves, batches
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 else:
     asyncio = lazy("asyncio")
 
-__all__ = ("DirectoryRepository", "FileReader", "FileRepository", "FileRepositoryBase", "FileWriter", "current_umask")
+__all__ = ("DirectoryRepository", "FileReader", "FileRepository", "FileRepositoryBase", "FileWriter")
 
 SMALL_DIRECTORY = 64 * 1024
 """A directory of at most so many bytes, which holds some thousand names, is listed without a thread."""

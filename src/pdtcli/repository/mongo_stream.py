@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError, PdtError
+from ..stream import Reader, Writer
 from .mongo_client import Document
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ LATEST = [("uploadDate", -1), ("_id", -1)]
 """The order of the documents of one name: the first of them counts."""
 
 
-class GridReader:
+class GridReader(Reader):
     """A `ReadStream` over the chunks of one document of files."""
 
     def __init__(self, repository: MongoBlobRepository, job: str, document: Document) -> None:
@@ -97,16 +97,8 @@ class GridReader:
         self._open = False
         self._pieces.clear()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-
-class GridWriter:
+class GridWriter(Writer):
     """A `WriteStream` into fresh chunks, which a document of files makes the value when it is closed."""
 
     def __init__(self, repository: MongoBlobRepository, job: str) -> None:
@@ -255,11 +247,3 @@ class GridWriter:
             await repository.remove(repository.leases, {"_id": self._id}, ABORT_LIMIT)
         except PdtError:
             pass  # a sweep finds them by their lease
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())

@@ -23,8 +23,8 @@ from .base import BlobRepository, job_getter
 from .s3_calls import Bucket
 from .s3_claims import HIDDEN, create_object, is_older, sweep_probes, why_not
 from .s3_errors import Absent, NotOffered, OutOfRange, error_code, no_claims
-from .s3_streams import Reader
-from .s3_upload import Writer
+from .s3_streams import ObjectReader
+from .s3_upload import ObjectWriter
 from .yaml import YamlMetadataRepository, dump, load
 
 __all__ = ("S3BucketInfo", "S3BucketRepository", "YamlMetadataS3Repository")
@@ -202,12 +202,12 @@ class S3BucketRepository(BlobRepository):
 
     async def open_reader(self, job: str, /) -> ReadStream:
         try:
-            return await Reader.opened(self._bucket, self.object_name(job))
+            return await ObjectReader.opened(self._bucket, self.object_name(job))
         except Absent:
             raise JobNotFound(f"{self} does not hold {job}") from None
 
     async def open_writer(self, job: str, /) -> WriteStream:
-        return Writer(self._bucket, self.object_name(job), self.mimetype)
+        return ObjectWriter(self._bucket, self.object_name(job), self.mimetype)
 
     @job_getter
     async def read_range(self, job: str, start: int, length: int, /) -> bytes:
@@ -220,7 +220,7 @@ class S3BucketRepository(BlobRepository):
         if length <= 0:
             return b""
         try:
-            return await bucket.threads.submit(lambda: Reader(bucket, key).part(start, length))
+            return await bucket.threads.submit(lambda: ObjectReader(bucket, key).part(start, length))
         except OutOfRange:
             return b""
         except Absent:
@@ -329,7 +329,7 @@ class YamlMetadataS3Repository(YamlMetadataRepository, S3BucketRepository):
     def _load(self, bucket: Bucket, job: str) -> tuple[bool, Any]:
         """Whether `job` is there, and its value; in a thread."""
         try:
-            data = Reader(bucket, self.object_name(job)).whole()
+            data = ObjectReader(bucket, self.object_name(job)).whole()
         except Absent:
             return False, {}
         return True, load(data, f"{self}: {job}")

@@ -19,7 +19,8 @@ import weakref
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from .s3_http import Connection, Pool
+from .s3_connection import Connection
+from .s3_http import Pool
 from .s3_place import NAMES, OPERATIONS, Place
 from .s3_sign import Signer
 

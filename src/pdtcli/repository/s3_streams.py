@@ -17,14 +17,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ..errors import BackendError
+from ..stream import Reader
 from .s3_calls import Bucket, attempts
 from .s3_errors import Absent, Changed
 
-__all__ = ("IN_FLIGHT", "LONG", "PART", "READ_AHEAD", "Reader", "pause")
+__all__ = ("IN_FLIGHT", "LONG", "PART", "READ_AHEAD", "ObjectReader", "pause")
 
 T = TypeVar("T")
 
@@ -50,8 +50,8 @@ def pause(attempt: int) -> float:
     return random.uniform(0.5, 1.5) * min(10.0, 0.1 * 2.0**attempt)  # noqa: S311 - it spreads load, no secret
 
 
-class Reader:
-    """A `ReadStream` over an object. Made by `Reader.opened`."""
+class ObjectReader(Reader):
+    """A `ReadStream` over an object. Made by `ObjectReader.opened`."""
 
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket = bucket
@@ -116,7 +116,7 @@ class Reader:
 
         :raises BackendError: when the value is another one by now.
         """
-        reader = Reader(self._bucket, self._key)
+        reader = ObjectReader(self._bucket, self._key)
         reader._at, reader._size, reader._etag = start, start + len(view), self._etag
         try:
             while reader._at < reader._size:
@@ -251,14 +251,6 @@ class Reader:
             self._reading.add_done_callback(lambda _: self._drop())
         else:
             self._drop()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class _Ranges:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ..errors import BackendError
+from ..stream import Writer
 from .s3_calls import Bucket
 from .s3_errors import UploadGone
 from .s3_streams import IN_FLIGHT, PART
 
-__all__ = ("Writer", "part_size")
+__all__ = ("ObjectWriter", "part_size")
 
 STEP = 1000
 """After so many parts their size doubles: S3 takes 10,000 parts, and values of terabytes are to fit into them."""
@@ -29,7 +29,7 @@ def part_size(number: int) -> int:
     return PART << ((number - 1) // STEP)
 
 
-class Writer:
+class ObjectWriter(Writer):
     """A `WriteStream` into an object.
 
     :param bucket: where to.
@@ -92,14 +92,6 @@ class Writer:
         upload, self._upload = self._upload, None
         if upload is not None:
             await upload.abort()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await (self.close() if error is None else self.abort())
 
 
 class _Upload:
