@@ -7,8 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -81,3 +81,23 @@ def python(code: str, *arguments: object, env: Mapping[str, str] | None = None) 
         out, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         return out
+
+
+def race(code: str, *runners: Iterable[object]) -> list[str]:
+    """What Python processes print that are let go at the same moment.
+
+    :param code: prints ``ready``, waits for a line, and then does what is contended for.
+    :param runners: the arguments of each.
+    """
+    with ExitStack() as stack:
+        processes = [stack.enter_context(running(code, *arguments)) for arguments in runners]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.communicate(timeout=60) for process in processes]
+    assert [errors for _, errors in said] == [""] * len(said)
+    return [out for out, _ in said]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.processes import race
 
 from pdtcli import BackendError, atomic
 
@@ -78,23 +79,7 @@ print(sum(atomic.create(f"{sys.argv[1]}/{number}", sys.argv[2].encode()) for num
 
 
 def test_of_many_processes_that_create_the_same_files_one_wins_each(tmp_path: Path) -> None:
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", CREATE, str(tmp_path), str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(4)
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        racer.stdout.readline()
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    wins = [int(racer.communicate()[0]) for racer in racers]
+    wins = [int(won) for won in race(CREATE, *((tmp_path, number) for number in range(4)))]
 
     contents = [(tmp_path / str(number)).read_text() for number in range(100)]
     assert sum(wins) == 100

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.processes import race
 
 from pdtcli import (
     InProcessMetadataRepository,
@@ -425,27 +424,8 @@ asyncio.run(main(sys.argv[1], YamlMetadataFileRepository(sys.argv[2])))
 
 
 async def test_processes_that_launch_at_once_never_exceed_the_quota(tmp_path: Path) -> None:
-    claimants = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLAIMS, name, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("a", "b", "c")
-    ]
-    for claimant in claimants:
-        assert claimant.stdout is not None
-        claimant.stdout.readline()
-    for claimant in claimants:
-        assert claimant.stdin is not None
-        claimant.stdin.write("go\n")
-        claimant.stdin.flush()
-    codes = [claimant.wait() for claimant in claimants]
-    for claimant in claimants:
-        claimant.communicate()
+    race(CLAIMS, *((name, tmp_path) for name in ("a", "b", "c")))
 
-    assert codes == [0, 0, 0]
     assert len(await YamlMetadataFileRepository(tmp_path).keys()) == 7
 
 

@@ -7,15 +7,30 @@ it, whole. After each step the two are compared in every way in which a reposito
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from tests.conformance.backends import Backend
 
 from pdtcli import BlobRepository, InvalidJobId, JobNotFound, MetadataRepository
+
+FULL = os.environ.get("PDT_FAULTS") == "full"
+
+
+def histories(examples: int) -> settings:
+    """How hypothesis makes histories up: the same ones each time, or ten times as many others in the full run."""
+    return settings(
+        max_examples=examples * (10 if FULL else 1),
+        derandomize=not FULL,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
 
 JOBS = ["a", "A", "7", "a.txt", "a.yaml", "a..b", "a--_.b", "CON", "x" * 63]
 """Names in the corners of what is allowed."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.conformance.backends import Backend, Mirror, opened
+from tests.models.model import FULL, histories
 
 from pdtcli import (
     AggregateAndRepository,
@@ -20,8 +20,6 @@ from pdtcli import (
     RelatedItemRepository,
     Repository,
 )
-
-FULL = os.environ.get("PDT_FAULTS") == "full"
 
 JOBS = ["ab", "ba", "a-b", "b-a", "aa", "x" * 63]
 
@@ -139,12 +137,7 @@ def test_it_is_set_algebra(kind: str, request: pytest.FixtureRequest, tmp_path: 
         store = opened(kind, request, tmp_path)
         backend = runner.run(store.__aenter__())
 
-        @settings(
-            max_examples=EXAMPLES[kind] * (10 if FULL else 1),
-            derandomize=not FULL,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
+        @histories(EXAMPLES[kind])
         @given(shapes, changes)
         def check(shape: Shape, done: list[tuple[str, int, str]]) -> None:
             runner.run(follow(backend, shape, done))

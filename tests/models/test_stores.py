@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from tests.conformance.backends import opened
-from tests.models.model import Step, follow, steps
-
-FULL = os.environ.get("PDT_FAULTS") == "full"
+from tests.models.model import FULL, Step, follow, histories, steps
 
 EXAMPLES = {
     "memory": 60,
@@ -37,12 +34,7 @@ def test_it_is_a_dictionary(kind: str, request: pytest.FixtureRequest, tmp_path:
         store = opened(kind, request, tmp_path)
         backend = runner.run(store.__aenter__())
 
-        @settings(
-            max_examples=EXAMPLES[kind] * (10 if FULL else 1),
-            derandomize=not FULL,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
+        @histories(EXAMPLES[kind])
         @given(steps)
         def check(done: list[Step]) -> None:
             runner.run(follow(backend, done, claims=kind in CLAIMS))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.writers import refuses_the_name, write_and_be_cancelled, write_and_raise
 
 from pdtcli import (
     AggregateAndRepository,
@@ -124,14 +125,7 @@ async def test_a_writer_that_raises_leaves_the_old_value(
 ) -> None:
     repository = make(tmp_path)
     await repository.write_bytes("job", b"old")
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(b"new")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await write()
+    await write_and_raise(repository, b"new")
     assert await repository.read_bytes("job") == b"old"
     assert len(list(tmp_path.iterdir())) <= 1
 
@@ -141,19 +135,7 @@ async def test_a_writer_that_is_cancelled_leaves_nothing(
     tmp_path: Path, make: Callable[[Path], BlobRepository]
 ) -> None:
     repository = make(tmp_path)
-    half = asyncio.Event()
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(b"half")
-            half.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(write())
-    await half.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await write_and_be_cancelled(repository, b"half")
     assert await repository.keys() == set()
     assert list(tmp_path.iterdir()) == []
 
@@ -223,15 +205,7 @@ async def test_no_blob_has_a_name_that_is_no_job_id(
 ) -> None:
     repository = make(tmp_path)
     await repository.write_bytes("good", b"x")
-    for mode in ("r", "rb", "w", "wb"):
-        with pytest.raises(InvalidJobId):
-            await repository.open(job, mode)
-    with pytest.raises(InvalidJobId):
-        await repository.delete(job)
-    with pytest.raises(InvalidJobId):
-        await repository.delete_many(["good", job])
-    assert not await repository.contains(job)
-    assert await repository.among([job, "good"]) == {"good"}
+    await refuses_the_name(repository, job)
     assert len(list(tmp_path.iterdir())) <= 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import pickle
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 fsspec = pytest.importorskip("fsspec", reason="fsspec is an extra: pip install pdtcli[fsspec]")
 
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
+from tests.writers import write_and_be_cancelled, write_and_raise  # noqa: E402
 
 from pdtcli import BackendError, FsspecRepository, InvalidJobId, JobNotFound, PdtError, Unsupported, UsageError  # noqa: E402
 from pdtcli.repository.fsspec import Writing  # noqa: E402
@@ -105,32 +105,13 @@ async def test_a_value_is_not_there_before_it_is_complete(repository: FsspecRepo
 
 async def test_a_writer_that_raises_leaves_the_old_value(repository: FsspecRepository) -> None:
     await repository.write_bytes("job", b"old")
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(b"new")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await write()
+    await write_and_raise(repository, b"new")
     assert await repository.read_bytes("job") == b"old"
     assert await repository.do("list", lambda fs: len(fs.ls(repository.path("job").rpartition("/")[0]))) == 1
 
 
 async def test_a_writer_that_is_cancelled_leaves_nothing(repository: FsspecRepository) -> None:
-    half = asyncio.Event()
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(b"half")
-            half.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(write())
-    await half.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await write_and_be_cancelled(repository, b"half")
     assert await repository.keys() == set()
 
 

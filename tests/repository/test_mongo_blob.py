@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from gridfs.asynchronous import AsyncGridFSBucket
 from tests.servers.mongo import failing
+from tests.writers import write_and_be_cancelled, write_and_raise
 
 from pdtcli import BackendError, InvalidJobId, JobNotFound, MongoBlobRepository
 from pdtcli.repository import mongo_blob, mongo_stream
@@ -120,14 +121,7 @@ async def test_a_writer_that_raises_leaves_the_old_value_and_nothing_else(
     mongo_database: Database, repository: MongoBlobRepository
 ) -> None:
     await repository.write_bytes("job", b"old")
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(b"new" * 10)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await write()
+    await write_and_raise(repository, b"new" * 10)
     assert await repository.read_bytes("job") == b"old"
     assert await documents(mongo_database) == {"files": 1, "chunks": 1, "leases": 0}
 
@@ -136,19 +130,7 @@ async def test_a_writer_that_raises_leaves_the_old_value_and_nothing_else(
 async def test_a_writer_that_is_cancelled_leaves_nothing(
     mongo_database: Database, repository: MongoBlobRepository
 ) -> None:
-    half = asyncio.Event()
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(b"half" * 10)
-            half.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(write())
-    await half.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await write_and_be_cancelled(repository, b"half" * 10)
     assert await documents(mongo_database) == EMPTY
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from tests.cli.harness import Pdt
+from tests.processes import race
 from tests.servers.mongo import MongoServer, ReplicaSet, fresh_database, standalone
 from tests.servers.proxy import Fault, Proxy
 
@@ -286,23 +286,8 @@ def test_of_several_processes_exactly_one_wins_each_claim(mongo_server: MongoSer
     client: MongoClient[dict[str, Any]]
     with MongoClient(mongo_server.uri) as client:
         try:
-            processes = [
-                subprocess.Popen(
-                    [sys.executable, "-c", CLAIM, mongo_server.uri, name, str(number), "200"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-                for number in range(4)
-            ]
-            for process in processes:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
-            for process in processes:
-                assert process.stdin is not None
-                process.stdin.write("\n")
-                process.stdin.flush()
-            won = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+            said = race(CLAIM, *((mongo_server.uri, name, number, 200) for number in range(4)))
+            won = [json.loads(one) for one in said]
             records: list[dict[str, Any]] = client[name].claims.find().to_list()
             stored = {record["_id"]: record["attempt"] for record in records}
         finally:

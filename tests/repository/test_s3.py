@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.servers.s3 import S3Server
+from tests.writers import write_and_be_cancelled, write_and_raise
 
 from pdtcli import (
     BackendError,
@@ -118,14 +119,7 @@ async def test_an_object_has_the_type_that_the_repository_says(ministack: Place)
 async def test_a_writer_that_raises_leaves_the_old_value_and_no_upload(place: Place, size: int) -> None:
     repository = place.blobs()
     await repository.write_bytes("job", b"old")
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(bytes(size))
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await write()
+    await write_and_raise(repository, bytes(size))
     assert await repository.read_bytes("job") == b"old"
     assert place.uploads() == []
 
@@ -133,19 +127,7 @@ async def test_a_writer_that_raises_leaves_the_old_value_and_no_upload(place: Pl
 @pytest.mark.parametrize("size", [10, 2 * PART + 1])
 async def test_a_writer_that_is_cancelled_leaves_nothing(place: Place, size: int) -> None:
     repository = place.blobs()
-    half = asyncio.Event()
-
-    async def write() -> None:
-        async with await repository.open("job", "wb") as writer:
-            await writer.write(bytes(size))
-            half.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(write())
-    await half.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await write_and_be_cancelled(repository, bytes(size))
     assert await repository.keys() == set()
     assert place.uploads() == []
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.processes import race
 
 from pdtcli import BackendError, InvalidValue, YamlMetadataFileRepository
 from pdtcli.repository import flat
@@ -274,23 +275,7 @@ asyncio.run(main())
 
 
 async def test_of_many_processes_one_gets_each_claim(tmp_path: Path) -> None:
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLAIMS, str(tmp_path), str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(4)
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        racer.stdout.readline()
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    wins = [int(racer.communicate()[0]) for racer in racers]
+    wins = [int(won) for won in race(CLAIMS, *((tmp_path, number) for number in range(4)))]
 
     by = [record["by"] for record in (await YamlMetadataFileRepository(tmp_path).info_all()).values()]
     assert sum(wins) == len(by) == 50

@@ -64,6 +64,7 @@ async def test_a_replica_set_asks_for_a_password_and_has_transactions(mongo_repl
     assert await mongo_replica_database.jobs.count_documents({}) == 1
 
 
+@pytest.mark.broken_connections
 async def test_mongo_with_tls_speaks_nothing_else(mongo_tls_server: MongoServer) -> None:
     from pymongo import AsyncMongoClient
 
