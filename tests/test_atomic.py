@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from tests.processes import race
+from tests.processes import python, race, running
 
 from pdtcli import BackendError, atomic
 
 TEMPORARY = "from pdtcli import atomic; print(atomic.temporary_name())"
-
-
-def python(program: str, *arguments: str) -> str:
-    command = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def names(directory: Path) -> list[str]:
@@ -65,8 +59,40 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
         "try: atomic.replace(sys.argv[1], b'x' * 1000)\n"
         "except Exception as error: print(error)"
     )
-    assert python(program, str(tmp_path / "file")) == f"{tmp_path}/file cannot be written: File too large"
+    assert python(program, tmp_path / "file") == f"{tmp_path}/file cannot be written: File too large\n"
     assert (names(tmp_path), (tmp_path / "file").read_bytes()) == (["file"], b"old")
+
+
+KILLED = """
+import resource, signal, sys
+from pdtcli import atomic
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # of which the kernel tells by a signal that kills
+getattr(atomic, sys.argv[1])(sys.argv[2], b"x" * 1000)
+"""
+
+
+@pytest.mark.parametrize("how", ["replace", "create"])
+@pytest.mark.parametrize("named", ["", "1"])
+def test_a_kill_in_the_middle_leaves_nothing_or_what_is_swept(tmp_path: Path, how: str, named: str) -> None:
+    with running(KILLED, how, tmp_path / "file", env={"PDT_NO_TMPFILE": named}) as process:
+        assert process.wait() == -signal.SIGXFSZ
+    assert len(names(tmp_path)) == len(named)
+    atomic.sweep(tmp_path, names(tmp_path))
+    assert names(tmp_path) == []
+
+
+def test_where_every_file_has_a_name_the_same_holds(tmp_path: Path) -> None:
+    program = """
+        import os, sys
+        from pdtcli import atomic
+        os.chdir(sys.argv[1])
+        atomic.replace("file", b"first")
+        atomic.replace("file", b"second")
+        print(atomic.create("file", b"third"), atomic.create("other", b"fourth"))
+    """
+    assert python(program, tmp_path, env={"PDT_NO_TMPFILE": "1"}) == "False True\n"
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"file": b"second", "other": b"fourth"}
 
 
 CREATE = """
@@ -109,14 +135,14 @@ def test_a_forked_child_has_names_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_a_process_that_is_gone_left_is_swept(tmp_path: Path) -> None:
-    litter = python(TEMPORARY)
+    litter = python(TEMPORARY).strip()
     (tmp_path / litter).touch()
     atomic.sweep(tmp_path, names(tmp_path))
     assert names(tmp_path) == []
 
 
 def test_a_directory_that_it_left_is_swept_with_all_in_it(tmp_path: Path) -> None:
-    litter = python(TEMPORARY)
+    litter = python(TEMPORARY).strip()
     (tmp_path / litter / "sub").mkdir(parents=True)
     (tmp_path / litter / "sub" / "file").touch()
     atomic.sweep(tmp_path, names(tmp_path))
@@ -158,7 +184,7 @@ def test_other_names_are_not_litter(tmp_path: Path, name: str) -> None:
 
 
 def test_litter_that_is_gone_already_is_no_problem(tmp_path: Path) -> None:
-    atomic.sweep(tmp_path, [python(TEMPORARY), ".pdt-far-away.example-0badcafe-1-1-0"])
+    atomic.sweep(tmp_path, [python(TEMPORARY).strip(), ".pdt-far-away.example-0badcafe-1-1-0"])
     assert names(tmp_path) == []
 
 
@@ -174,10 +200,10 @@ def test_litter_that_may_not_be_removed_does_not_fail_a_listing() -> None:
     )
     with tempfile.TemporaryDirectory() as directory:  # outside of tmp_path, which others cannot enter
         Path(directory, "job").touch()
-        Path(directory, python(TEMPORARY)).touch()
+        Path(directory, python(TEMPORARY).strip()).touch()
         os.chmod(directory, 0o555)
         try:
-            assert python(program, directory) == "job"
+            assert python(program, directory) == "job\n"
         finally:
             os.chmod(directory, 0o755)
 

@@ -46,9 +46,9 @@ PATH = re.compile(r'<([^>]*)>|"([^"]*)"')
 
 
 def traced(lab: Lab, *command: str) -> list[list[str]]:
-    """The calls that wait for the disk, rename and unlink, each with its paths, as a command makes them."""
+    """The calls that wait for the disk, name a file and unlink one, each with its paths, as a command makes them."""
     log = lab.path("strace")
-    trace = ["strace", "-f", "-y", "-s", "4096", "-o", str(log), "-e", "trace=fsync,fdatasync,rename,unlink"]
+    trace = ["strace", "-f", "-y", "-s", "4096", "-o", str(log), "-e", "trace=fsync,fdatasync,rename,linkat,unlink"]
     done = subprocess.run(
         [*trace, sys.executable, "-m", "pdtcli", *command],
         cwd=lab.directory,
@@ -58,11 +58,14 @@ def traced(lab: Lab, *command: str) -> list[list[str]]:
         check=False,
     )
     assert done.stderr == b"" or b"bad failed" in done.stderr, done.stderr.decode()
-    return [
-        [match["call"], *(os.path.relpath("".join(found), lab.directory) for found in PATH.findall(match["arguments"]))]
-        for line in whole_calls(log.read_text().splitlines())
-        if (match := CALL.match(line)) is not None
-    ]
+    calls = []
+    for line in whole_calls(log.read_text().splitlines()):
+        if (match := CALL.match(line)) is not None:
+            paths = [os.path.relpath("".join(found), lab.directory) for found in PATH.findall(match["arguments"])]
+            if match["call"] == "linkat":  # of a file without a name
+                paths = [paths[0], paths[-1]]
+            calls.append([match["call"], *paths])
+    return calls
 
 
 def whole_calls(lines: list[str]) -> Iterator[str]:
@@ -89,7 +92,7 @@ def given(lab: Lab) -> Lab:
 
 def steps(calls: list[list[str]], target: str) -> tuple[int, int, int]:
     """When the data of `target` was on the disk, when it got its name, and when the name was on the disk."""
-    named = next(at for at, call in enumerate(calls) if call[0] == "rename" and call[2] == target)
+    named = next(at for at, call in enumerate(calls) if call[0] in ("rename", "linkat") and call[2] == target)
     synced = calls.index(["fsync", calls[named][1]])
     kept = calls.index(["fsync", str(Path(target).parent)], named)
     return synced, named, kept
@@ -121,7 +124,7 @@ def test_without_it_nothing_waits_for_the_disk(given: Lab) -> None:
     calls = traced(given, "run")
 
     assert given.keys("shell.done") == given.keys("total.done") == {"good"}
-    assert not [call for call in calls if call[0] not in ("rename", "unlink")]
+    assert not [call for call in calls if call[0] not in ("rename", "linkat", "unlink")]
 
 
 def test_a_directory_is_on_the_disk_with_all_that_is_in_it(given: Lab) -> None:

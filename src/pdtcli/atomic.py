@@ -1,6 +1,7 @@
 """Files and directories that appear complete or not at all.
 
-A value is made under a hidden temporary name beside its place and then renamed. The temporary name tells which process
+A small value that is new is made without a name, where the file system can do that, and then linked to its own. Any
+other is made under a hidden temporary name beside its place and then renamed. The temporary name tells which process
 makes it, so that what a killed one left behind is known for litter, and swept, by whoever next lists the directory.
 
 That holds against a kill. Against a loss of power it takes `durable`: the data is on the disk before the name is, and
@@ -18,6 +19,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from .errors import BackendError, PdtError, sentence
@@ -132,13 +134,17 @@ def write_new(path: str, data: bytes, mode: int) -> None:
     """Write a file that is not there yet, in its place; what is private is its owner's to read whatever the umask."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        if not mode & 0o077 and current_umask() & 0o700:
-            os.fchmod(fd, mode)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        _fill(fd, data, mode)
     finally:
         os.close(fd)
+
+
+def _fill(fd: int, data: bytes, mode: int) -> None:
+    if not mode & 0o077 and current_umask() & 0o700:
+        os.fchmod(fd, mode)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _write_temporary(directory: str, data: bytes, mode: int) -> str:
@@ -149,6 +155,53 @@ def _write_temporary(directory: str, data: bytes, mode: int) -> str:
         _unlink_quietly(path)
         raise
     return path
+
+
+_named_only: set[str] = set()
+"""The directories on file systems in which every file has a name."""
+
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
+
+
+@lru_cache(maxsize=1)
+def _only_names() -> bool:
+    return bool(os.environ.get("PDT_NO_TMPFILE"))
+
+
+def _appear(target: str, data: bytes, mode: int, durable: bool) -> bool | None:
+    """Make a file that gets its name once it is complete, so that a kill leaves nothing, where the kernel can do that.
+
+    It changes the directory once; a temporary name changes it three times, which is a third of what a small file costs.
+    NFS, FUSE and older overlays have no such files (O_TMPFILE in open(2)); ``PDT_NO_TMPFILE=1`` does without them.
+
+    :returns: None where it cannot be done in this way, false when there is a file of that name.
+    """
+    directory = os.path.dirname(target) or "."
+    if directory in _named_only or _only_names():
+        return None
+    try:
+        fd = os.open(directory, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED:
+            raise
+        _named_only.add(directory)
+        return None
+    try:
+        _fill(fd, data, mode)
+        if durable:
+            os.fsync(fd)
+        try:
+            # For the sake of a directory, which such a path does without, Python calls linkat(2), which follows links.
+            os.link(f"/proc/self/fd/{fd}", target, src_dir_fd=fd, follow_symlinks=True)
+        except FileExistsError:
+            return False
+        except OSError:  # without /proc, or without hard links
+            return None
+    finally:
+        os.close(fd)
+    if durable:
+        _sync_one(directory)
+    return True
 
 
 def _unlink_quietly(path: str) -> None:
@@ -166,6 +219,8 @@ def replace(path: str | os.PathLike[str], data: bytes, mode: int = 0o666, durabl
     """
     target = os.fspath(path)
     with writing(target):
+        if not os.path.lexists(target) and _appear(target, data, mode, durable):
+            return
         temporary = _write_temporary(os.path.dirname(target), data, mode)
         try:
             publish(temporary, target, durable)
@@ -186,6 +241,8 @@ def create(path: str | os.PathLike[str], data: bytes, mode: int = 0o666) -> bool
     if os.path.lexists(target):
         return False
     with writing(target):
+        if (appeared := _appear(target, data, mode, False)) is not None:
+            return appeared
         temporary = _write_temporary(os.path.dirname(target), data, mode)
         try:
             os.link(temporary, target, follow_symlinks=False)
@@ -216,9 +273,9 @@ def is_being_written(path: str | os.PathLike[str]) -> bool:
     return False
 
 
-def remove_tree(path: Path) -> None:
+def remove_tree(path: str | os.PathLike[str]) -> None:
     """Remove a directory and all in it; it disappears in one step, and nothing happens when it is not there."""
-    doomed = path.parent / temporary_name()
+    doomed = Path(path).parent / temporary_name()
     try:
         os.rename(path, doomed)
     except FileNotFoundError:

@@ -49,7 +49,7 @@ class Dispatcher:
         self._paused: set[Task] = set()
         # By quota, the priority of the job that did not fit.
         self._held: dict[ResourceManager, int] = {}
-        self._running: dict[Task, dict[str, asyncio.Task[bool]]] = {task: {} for task in tasks}
+        self._running: dict[Task, dict[str, asyncio.Task[None]]] = {task: {} for task in tasks}
         self._refusals: dict[Task, int] = dict.fromkeys(tasks, 0)
         self._impossible: set[Task] = set()
         self.refused: set[tuple[Task, str]] = set()
@@ -146,7 +146,7 @@ class Dispatcher:
                 continue
             if task.in_process:
                 self._queued[task].discard(job)
-                self._run_here(task, job)
+                self._running[task][job] = asyncio.create_task(self._run_here(task, job))
                 continue
             if await self._start(task, job) is Start.LIMITED:
                 heapq.heappush(self._queues[task], (rank, job))
@@ -178,20 +178,12 @@ class Dispatcher:
         if quota is not None:
             self._held[quota] = max(rank, self._held.get(quota, rank))
 
-    def _run_here(self, task: Task, job: str) -> None:
-        async def run() -> bool:
-            return await self._start(task, job) is Start.STARTED
-
-        running = self._running[task]
-        work = asyncio.get_running_loop().create_task(run())
-        running[job] = work
-
-        def finished(work: asyncio.Task[bool]) -> None:
-            del running[job]
-            if not work.cancelled():
-                self._ended(task, job, work.result())
-
-        work.add_done_callback(finished)
+    async def _run_here(self, task: Task, job: str) -> None:
+        try:
+            result = await self._start(task, job)
+        finally:
+            del self._running[task][job]
+        self._ended(task, job, result is Start.STARTED)
 
     async def _start(self, task: Task, job: str) -> Start:
         try:

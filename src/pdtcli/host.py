@@ -18,8 +18,12 @@ INITIAL_NAMESPACE = 0xEFFFFFFC
 """The inode number of a machine's own PID namespace: PROC_PID_INIT_INO in Linux's include/linux/proc_ns.h."""
 
 
+@lru_cache(maxsize=1)
 def hostname() -> str:
-    """The name of this machine; inside another PID namespace, as a container's is, ``NAME+NUMBER`` with its number."""
+    """The name of this machine; inside another PID namespace, as a container's is, ``NAME+NUMBER`` with its number.
+
+    A process keeps the name that the machine had when it first asked.
+    """
     name = os.uname().nodename
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino

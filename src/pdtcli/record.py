@@ -31,6 +31,9 @@ class Record:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = self._fields
+        if len(args) == len(names) and not kwargs:  # as events are made, thousands a second
+            self.__dict__.update(zip(names, args, strict=True))
+            return
         if len(args) > len(names):
             raise TypeError(f"{type(self).__name__} takes {len(names)} values, not {len(args)}")
         given = dict(zip(names, args, strict=False))

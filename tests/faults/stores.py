@@ -28,6 +28,8 @@ class Store(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.environ: dict[str, str] = {}
+        """What processes of pdt have in their environment."""
 
     # ---- in a process of pdt
 

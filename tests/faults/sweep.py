@@ -67,6 +67,7 @@ class Sweep:
 def sort_of(step: str) -> str:
     """A step without what differs from job to job and from run to run: `w rename …/stdout …/shell.out/JOB`."""
     step = re.sub(r"\.pdt-[^/ ]*", "TEMPORARY", step)
+    step = re.sub(r"#\d+ \(deleted\)|/proc/self/fd/\d+", "UNNAMED", step)
     step = re.sub(r"/(good|bad|job\d+)\b", "/JOB", step)
     step = re.sub(r"\b(tick|task|quota|s3-claim)-[0-9a-f]+", r"\1-LOCK", step)
     return re.sub(r"/\S*/(?=(data|jobs|xdg|turns)/)", "", step)

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.checker import Violation
 from tests.faults.stores import Store
 from tests.faults.sweep import FULL, LIMIT, STAGES, Stage, Sweeper, complaints
-from tests.faults.world import WORLDS, Ended, Zygote
+from tests.faults.world import SERVERS, WORLDS, Ended, Zygote
 from tests.servers.proxy import Fault, Proxy
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 300)
@@ -78,7 +78,7 @@ class ProxiedSweeper(Sweeper):
         return attempt
 
 
-@pytest.fixture(params=[kind for kind in WORLDS if kind != "files"])
+@pytest.fixture(params=list(SERVERS))
 def sweeper(
     request: Any, tmp_path: Path, proxy_to: Callable[[int], Proxy], zygotes: list[Zygote]
 ) -> Iterator[ProxiedSweeper]:

@@ -24,13 +24,16 @@ FAULTS = {
 
 @pytest.mark.parametrize("stage", ["launch", "reap", "function"] if FULL else ["launch", "reap"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_call_that_fails_loses_nothing(sweeper_of: Callable[[str], Sweeper], stage: str, fault: str) -> None:
+@pytest.mark.parametrize("kind", ["files", "named"] if FULL else ["files"])
+def test_a_call_that_fails_loses_nothing(
+    sweeper_of: Callable[[str], Sweeper], kind: str, stage: str, fault: str
+) -> None:
     kinds, how, number = FAULTS[fault]
-    sweeper = sweeper_of("files")
+    sweeper = sweeper_of(kind)
     with sweeper.ready():
         points = sweeper.points(STAGES[stage], kinds, None if FULL else 2)
         result = sweeper.sweep(points, sweeper.fail(STAGES[stage], how, number, kinds))
 
-    print(f"{fault}: {stage}: {result.steps} steps, {result.points} faults")
+    print(f"{fault}: {kind} {stage}: {result.steps} steps, {result.points} faults")
     assert result.broken == {}
     assert result.points > 0

@@ -42,16 +42,17 @@ def test_others_launch_meanwhile(sweeper_of: Callable[[str], Sweeper]) -> None:
     assert result.broken == {}
 
 
+@pytest.mark.parametrize("cpu", [1, 10])
 @pytest.mark.parametrize("kind", WORLDS if FULL else ["files"])
-def test_another_machine_launches_meanwhile(sweeper_of: Callable[[str], Sweeper], kind: str) -> None:
+def test_another_machine_launches_meanwhile(sweeper_of: Callable[[str], Sweeper], kind: str, cpu: int) -> None:
     needs_namespaces()
     sweeper = sweeper_of(kind)
     with sweeper.ready(others=OTHER_MACHINE):
-        points = sweeper.points(STAGES["launch"], "wpn", None if FULL else 8)
-        attempt = sweeper.hold(STAGES["launch"], launch_elsewhere, collect_elsewhere, cpu=10, kinds="wpn")
+        points = sweeper.points(STAGES["launch"], "wpn", None if FULL else 8, cpu=cpu)
+        attempt = sweeper.hold(STAGES["launch"], launch_elsewhere, collect_elsewhere, cpu=cpu, kinds="wpn")
         result = sweeper.sweep(points, attempt)
 
-    print(f"held while another machine launches: {kind}: {result.steps} steps, {result.points} holds")
+    print(f"held while another machine launches: {kind}, {cpu} at a time: {result.steps} steps, {result.points} holds")
     assert result.broken == {}
 
 

@@ -17,8 +17,6 @@ from tests.faults.sweep import (
     Sweeper,
     collect_elsewhere,
     launch_elsewhere,
-    launch_too,
-    let_go,
     others_tick,
 )
 from tests.faults.world import OTHER_MACHINE, needs_namespaces
@@ -36,6 +34,7 @@ class Mutant:
     :ivar text: what it is replaced by.
     :ivar catch: the part of the harness that sees it.
     :ivar only_full: whether it is left to `make faults`.
+    :ivar kind: of the worlds in which it is seen.
     """
 
     name: str
@@ -44,6 +43,7 @@ class Mutant:
     text: str
     catch: Callable[[Sweeper], Sweep]
     only_full: bool = True
+    kind: str = "files"
 
 
 def killing(stage: str) -> Callable[[Sweeper], Sweep]:
@@ -64,17 +64,14 @@ def holding(stage: str) -> Callable[[Sweeper], Sweep]:
     return catch
 
 
-def crowding(sweeper: Sweeper) -> Sweep:
-    with sweeper.ready(others=()):
-        points = sweeper.points(STAGES["launch"], "wpn", 40, cpu=1)
-        return sweeper.sweep(points, sweeper.hold(STAGES["launch"], launch_too, let_go, kinds="wpn"))
+def elsewhere(cpu: int) -> Callable[[Sweeper], Sweep]:
+    def catch(sweeper: Sweeper) -> Sweep:
+        needs_namespaces()
+        with sweeper.ready(others=OTHER_MACHINE):
+            attempt = sweeper.hold(STAGES["launch"], launch_elsewhere, collect_elsewhere, cpu=cpu, kinds="wpn")
+            return sweeper.sweep(reversed(sweeper.points(STAGES["launch"], "wpn", 40, cpu=cpu)), attempt)
 
-
-def elsewhere(sweeper: Sweeper) -> Sweep:
-    needs_namespaces()
-    with sweeper.ready(others=OTHER_MACHINE):
-        attempt = sweeper.hold(STAGES["launch"], launch_elsewhere, collect_elsewhere, cpu=10, kinds="wpn")
-        return sweeper.sweep(reversed(sweeper.points(STAGES["launch"], "wpn", 40)), attempt)
+    return catch
 
 
 WRITE_IN_PLACE = """\
@@ -90,6 +87,16 @@ MUTANTS = [
         r"(?<=    if not durable:\n)        os\.rename\(temporary, path\)\n",
         WRITE_IN_PLACE,
         killing("reap"),
+        kind="named",
+    ),
+    Mutant(
+        "a record has its name before it is written",
+        "atomic.py",
+        r"(?P<write>        _fill\(fd, data, mode\)\n        if durable:\n.*\n)"
+        r"(?P<name>        try:\n(?:.*\n)*?            return None\n)"
+        r"(?=    finally:\n        os\.close\(fd\)\n    if durable)",
+        r"\g<name>\g<write>",
+        killing("reap"),
         only_full=False,
     ),
     Mutant(
@@ -98,7 +105,17 @@ MUTANTS = [
         r"    if os\.path\.lexists\(target\):\n        return False\n"
         r"(?P<rest>(?:.*\n)*?.*)os\.link\(temporary, target, follow_symlinks=False\)",
         r"\g<rest>os.rename(temporary, target)",
-        elsewhere,
+        elsewhere(cpu=10),
+        kind="named",
+    ),
+    Mutant(
+        "a claim of a file without a name replaces another one's",
+        "atomic.py",
+        r"        except FileExistsError:\n            return False\n(?=        except OSError:  # without)"
+        r"(?P<rest>(?:.*\n)*?)    if os\.path\.lexists\(target\):\n        return False\n",
+        r"        except FileExistsError:\n            return None\n\g<rest>"
+        r"    if os.path.lexists(target):\n        os.unlink(target)\n",
+        elsewhere(cpu=10),
         only_full=False,
     ),
     Mutant(
@@ -116,11 +133,11 @@ MUTANTS = [
         holding("launch"),
     ),
     Mutant(
-        "the lock of a quota is not taken",
-        "quota.py",
-        r"if lock is None:(?=\n            yield)",
-        "if True:",
-        crowding,
+        "nobody counts again, once a job is claimed",
+        "task/claim.py",
+        r"kept = claimed and not await quota\.overdrawn\(\)",
+        "kept = claimed",
+        elsewhere(cpu=1),
     ),
     Mutant(
         "the lock of a function is not taken",
@@ -143,6 +160,7 @@ MUTANTS = [
         r"if _is_litter\(name, os\.fspath\(directory\)\)",
         "if False",
         killing("reap"),
+        kind="named",
     ),
     Mutant(
         "a claim without a runner is not cleared",
@@ -172,7 +190,7 @@ def test_a_loss_is_seen(mutant: Mutant, tmp_path: Path, request: Any, tracer: Pa
     assert count == 1, "the code has changed: mend the mutant's pattern"
     path.write_text(text)
 
-    result = mutant.catch(Sweeper(tmp_path, "files", request, tracer, sources=sources))
+    result = mutant.catch(Sweeper(tmp_path, mutant.kind, request, tracer, sources=sources))
 
     seen = {found.kind for broken in result.broken.values() if not isinstance(broken, str) for found in broken}
     print(f"{mutant.name}: seen at {len(result.broken)} of {result.points} points, as {', '.join(sorted(seen))}")

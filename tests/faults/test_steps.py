@@ -9,24 +9,29 @@ import pytest
 from tests.faults.sweep import FULL, STAGES, Sweeper, sort_of
 from tests.faults.world import WORLDS
 
+CLAIMED = "data/shell.pids/JOB.yaml"
+LAUNCHED = [
+    "w fcntl-lock jobs/lab/shell/.lock",
+    "w mkdir jobs/lab/shell/JOB",
+    "w write jobs/lab/shell/JOB/exe",
+    "p clone",
+    f"w rename data/shell.pids/TEMPORARY {CLAIMED}",
+]
+RECORDS = [f"data/{name}/JOB.yaml" for name in ("shell.done", "shell.failed", "sizes.done", "result")]
+REAPED = [
+    "w rename jobs/lab/shell/JOB/stdout data/shell.out/JOB",
+    "w unlink jobs/lab/shell/JOB/run",
+    "w rmdir jobs/lab/shell/JOB",
+    f"w unlink {CLAIMED}",
+    "w fcntl-lock xdg/pdt/locks/task-LOCK",
+]
 NEEDED = {
-    ("files", "launch"): [
-        "w fcntl-lock jobs/lab/shell/.lock",
-        "w linkat data/shell.pids/TEMPORARY data/shell.pids/JOB.yaml",
-        "w mkdir jobs/lab/shell/JOB",
-        "w write jobs/lab/shell/JOB/exe",
-        "p clone",
-        "w rename data/shell.pids/TEMPORARY data/shell.pids/JOB.yaml",
-    ],
-    ("files", "reap"): [
-        "w rename jobs/lab/shell/JOB/stdout data/shell.out/JOB",
-        "w rename data/shell.done/TEMPORARY data/shell.done/JOB.yaml",
-        "w rename data/shell.failed/TEMPORARY data/shell.failed/JOB.yaml",
-        "w unlink jobs/lab/shell/JOB/run",
-        "w rmdir jobs/lab/shell/JOB",
-        "w unlink data/shell.pids/JOB.yaml",
-        "w fcntl-lock xdg/pdt/locks/task-LOCK",
-        "w rename data/result/TEMPORARY data/result/JOB.yaml",
+    ("files", "launch"): [*LAUNCHED, f"w linkat UNNAMED {CLAIMED}"],
+    ("files", "reap"): [*REAPED, *(f"w linkat UNNAMED {record}" for record in RECORDS)],
+    ("named", "launch"): [*LAUNCHED, f"w linkat data/shell.pids/TEMPORARY {CLAIMED}"],
+    ("named", "reap"): [
+        *REAPED,
+        *(f"w rename {record.removesuffix('JOB.yaml')}TEMPORARY {record}" for record in RECORDS),
     ],
     ("s3", "launch"): ["n connect tcp", "n sendto tcp", "p clone"],
     ("mongo", "launch"): ["n connect tcp", "n sendto tcp", "p clone"],
@@ -34,7 +39,7 @@ NEEDED = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "stage"), [(kind, stage) for kind in WORLDS for stage in STAGES] if FULL else list(NEEDED)[:2]
+    ("kind", "stage"), [(kind, stage) for kind in WORLDS for stage in STAGES] if FULL else list(NEEDED)[:4]
 )
 def test_the_steps_are_seen(sweeper_of: Callable[[str], Sweeper], kind: str, stage: str) -> None:
     sweeper = sweeper_of(kind)

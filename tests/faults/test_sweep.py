@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.faults.sweep import FULL, STAGES, Sweeper
-from tests.faults.world import WORLDS
+from tests.faults.world import SERVERS, WORLDS
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 
@@ -16,7 +16,8 @@ ALL: list[tuple[str, str, str, int | None]] = [
 SLICE: list[tuple[str, str, str, int | None]] = [
     *(("files", stage, "before", 40) for stage in ("launch", "reap")),
     *(("files", stage, "after", 6) for stage in ("launch", "reap", "run")),
-    *((kind, stage, "before", 4) for kind in WORLDS if kind != "files" for stage in ("launch", "reap")),
+    *(("named", stage, "before", 10) for stage in ("launch", "reap")),
+    *((kind, stage, "before", 4) for kind in SERVERS for stage in ("launch", "reap")),
 ]
 
 

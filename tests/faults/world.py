@@ -35,7 +35,7 @@ OTHER = "other.py"
 """The same pipeline by another name, of which another tick may go on at the same time; it starts with another job."""
 
 ELSEWHERE = "elsewhere.py"
-"""The same pipeline on another machine, which has the data and the jobs' history, but not the jobs' directories."""
+"""The same on another machine, which has the data and the jobs' history, but not the jobs' directories."""
 
 OTHER_MACHINE = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
 """What runs a command on what it takes for another machine; for root."""
@@ -162,7 +162,7 @@ class World:
         )
         text = (directory / "pipeline.py").read_text()
         (directory / OTHER).write_text(text.replace(".parent)", f".parent, first={jobs[0]!r})"))
-        (directory / ELSEWHERE).write_text(text.replace(".parent)", ".parent, 'jobs-elsewhere')"))
+        (directory / ELSEWHERE).write_text(text.replace(".parent)", f".parent, 'jobs-elsewhere', {jobs[0]!r})"))
         world = cls(directory, store, jobs, cpu, options, sources)
         world.give(*jobs)
         return world
@@ -180,7 +180,7 @@ class World:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"XDG_STATE_HOME": str(self.directory / "xdg"), MARK: str(self.directory)}
+        return {**self.store.environ, "XDG_STATE_HOME": str(self.directory / "xdg"), MARK: str(self.directory)}
 
     def instruct(self, job: str, script: str) -> None:
         """Have the script of a job do something else in its middle."""
@@ -342,6 +342,13 @@ def files(directory: Path, _: Any) -> Store:
     return STORES["files"]({"directory": str(directory / "data")})
 
 
+def named(directory: Path, request: Any) -> Store:
+    """Files where no file is without a name, as on NFS."""
+    store = files(directory, request)
+    store.environ["PDT_NO_TMPFILE"] = "1"
+    return store
+
+
 def s3(_: Path, request: Any) -> Store:
     server = request.getfixturevalue("s3_server")
     bucket = f"faults-{uuid.uuid4().hex[:12]}"
@@ -360,7 +367,7 @@ def mongo(_: Path, request: Any) -> Store:
 SERVERS = {"s3": "s3_server", "mongo": "mongo_server"}
 """The fixtures of the servers that worlds need. To be asked for in the main thread: a server ends with its thread."""
 
-WORLDS: Mapping[str, Callable[[Path, Any], Store]] = {"files": files, "s3": s3, "mongo": mongo}
+WORLDS: Mapping[str, Callable[[Path, Any], Store]] = {"files": files, "named": named, "s3": s3, "mongo": mongo}
 """What the sweeps go over: how to get a fresh store, from a directory and pytest's `request`."""
 
 

@@ -121,7 +121,7 @@ class LocalLinuxManager(ProcessManager):
         atomic.write_new(f"{path}/exe", launch.script, 0o700)
 
     async def open_input(self, directory: JobDirectory) -> WriteStream:
-        return FileWriter(Path(self._path(directory), "stdin"), mode=0o600)
+        return FileWriter(f"{self._path(directory)}/stdin", mode=0o600)
 
     async def spawn(self, directory: JobDirectory, launch: Launch) -> Process:
         path = self._path(directory)

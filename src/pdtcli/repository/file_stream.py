@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from contextlib import suppress
 from typing import IO
 
 from .. import atomic
@@ -38,10 +38,10 @@ class FileWriter(Writer):
     :param mode: of the file, whatever the umask; by default the umask decides.
     """
 
-    def __init__(self, path: Path, durable: bool = False, *, mode: int | None = None) -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], durable: bool = False, *, mode: int | None = None) -> None:
+        self._path = os.fspath(path)
         self._durable = durable
-        self._temporary = path.parent / atomic.temporary_name()
+        self._temporary = os.path.join(os.path.dirname(self._path), atomic.temporary_name())
         with atomic.writing(path):
             self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - closed by close()
             if mode is not None:
@@ -79,17 +79,21 @@ class FileWriter(Writer):
                     file.close()
                     await offload(self._durable, atomic.publish, self._temporary, self._path, self._durable)
             except BaseException:
-                self._temporary.unlink(missing_ok=True)
+                self._drop()
                 raise
 
     async def abort(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._drop()
+
+    def _drop(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._temporary)
 
     def __del__(self) -> None:
         # A writer that was opened and never entered leaves nothing behind either.
         if getattr(self, "_file", None) is not None:
             self._file.close()  # type: ignore[union-attr]
-            self._temporary.unlink(missing_ok=True)
+            self._drop()

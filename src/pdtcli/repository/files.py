@@ -118,30 +118,35 @@ class FileRepositoryBase(Repository):
 
         :raises InvalidJobId: for a name that is no job id, so that no path leads out of the directory.
         """
-        return self._shelves.directory(job_ids.check(job)) / (job + self.extension)
+        return Path(self._path(job))
 
-    def existing_path(self, job: str) -> Path:
+    def _path(self, job: str) -> str:
+        """`fullpath` as text: each job is asked for several times while it starts and ends, and a `Path` takes longer
+        to make than most system calls on it."""
+        return f"{self._shelves.directory(job_ids.check(job))}/{job}{self.extension}"
+
+    def _existing(self, job: str) -> str:
         """Where `job` is: `fullpath`, or that with the extension in other letters."""
-        path = self.fullpath(job)
+        path = self._path(job)
         return path if not self.case_insensitive or self._is_present(path) else self._spellings([job])[job][-1]
 
-    def _spellings(self, jobs: Iterable[str]) -> dict[str, list[Path]]:
+    def _spellings(self, jobs: Iterable[str]) -> dict[str, list[str]]:
         """Where each of `jobs` may be: its `fullpath` and what else is there under its name."""
-        found = {job: [self.fullpath(job)] for job in jobs}
+        found = {job: [self._path(job)] for job in jobs}
         if self.case_insensitive:
-            for directory in dict.fromkeys(spellings[0].parent for spellings in found.values()):
-                if not directory.is_dir():
+            for directory in dict.fromkeys(os.path.dirname(spellings[0]) for spellings in found.values()):
+                if not os.path.isdir(directory):
                     continue
                 for name in chain.from_iterable(self._list(directory)):
                     match = self._names.match(name)
                     if match is not None and match[1] in found and not name.endswith(self.extension):
-                        found[match[1]].append(directory / name)
+                        found[match[1]].append(f"{directory}/{name}")
         return found
 
     @job_getter
     async def info(self, job: str, /) -> Any:
         """The full path, as a string."""
-        return str(self.existing_path(job))
+        return self._existing(job)
 
     # ---- keys
 
@@ -204,11 +209,11 @@ class FileRepositoryBase(Repository):
 
         await offload(self._is_large(), sweep)
 
-    def _is_present(self, path: Path) -> bool:
+    def _is_present(self, path: str) -> bool:
         raise NotImplementedError
 
     def _contains(self, job: str) -> bool:
-        return job_ids.is_valid(job) and self._is_present(self.existing_path(job))
+        return job_ids.is_valid(job) and self._is_present(self._existing(job))
 
     async def contains(self, job: str, /) -> bool:
         return self._contains(job)
@@ -220,7 +225,7 @@ class FileRepositoryBase(Repository):
 
     # ---- deletes
 
-    def _remove(self, path: Path) -> None:
+    def _remove(self, path: str) -> None:
         raise NotImplementedError
 
     async def delete(self, job: str, /) -> None:
@@ -247,10 +252,10 @@ class FileRepository(FileRepositoryBase, BlobRepository):
             names += [entry.name for entry in links if entry.is_file()]
         return names
 
-    def _is_present(self, path: Path) -> bool:
+    def _is_present(self, path: str) -> bool:
         return os.path.isfile(path)
 
-    def _remove(self, path: Path) -> None:
+    def _remove(self, path: str) -> None:
         try:
             os.unlink(path)
         except (FileNotFoundError, IsADirectoryError):
@@ -258,22 +263,22 @@ class FileRepository(FileRepositoryBase, BlobRepository):
 
     async def open_reader(self, job: str, /) -> ReadStream:
         try:
-            return FileReader(open(self.existing_path(job), "rb", buffering=0))
+            return FileReader(open(self._existing(job), "rb", buffering=0))
         except (FileNotFoundError, IsADirectoryError):
             raise JobNotFound(f"{self} does not hold {job}") from None
 
     async def open_writer(self, job: str, /) -> WriteStream:
-        return FileWriter(self.fullpath(job), self.durable)
+        return FileWriter(self._path(job), self.durable)
 
     @job_getter
     async def local_file(self, job: str, /) -> str | None:
-        path = self.existing_path(job)
-        return str(path) if self._is_present(path) else None
+        path = self._existing(job)
+        return path if self._is_present(path) else None
 
     @job_getter
     async def collect(self, job: str, source: Callable[[], Awaitable[ReadStream]], path: str | None = None, /) -> None:
         """Store what a job left behind; on the same file system the file is moved, whatever its size."""
-        target = self.fullpath(job)
+        target = self._path(job)
         if path is not None:
             try:
                 os.chmod(path, 0o666 & ~current_umask())
@@ -310,7 +315,7 @@ class DirectoryRepository(FileRepositoryBase):
     def names_decide(self) -> bool:
         return not self.discard_empty
 
-    def _is_present(self, path: Path) -> bool:
+    def _is_present(self, path: str) -> bool:
         if not self.discard_empty:
             return os.path.isdir(path)
         try:
@@ -325,11 +330,11 @@ class DirectoryRepository(FileRepositoryBase):
         self.unsteady = self.unsteady or any(entry.is_symlink() for entry in entries)
         names = [entry.name for entry in entries if entry.is_dir()]
         if self.discard_empty:
-            parent = Path(os.path.dirname(entries[0].path))
-            names = [name for name in names if name.startswith(atomic.PREFIX) or self._is_present(parent / name)]
+            parent = os.path.dirname(entries[0].path)
+            names = [name for name in names if name.startswith(atomic.PREFIX) or self._is_present(f"{parent}/{name}")]
         return names
 
-    def _remove(self, path: Path) -> None:
+    def _remove(self, path: str) -> None:
         if os.path.isdir(path):
             atomic.remove_tree(path)
 

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import atomic
@@ -332,7 +331,7 @@ class FsspecRepository(BlobRepository):
         path = self.path(job)
         match self.writing:
             case Writing.LOCAL:
-                return FileWriter(Path(path))
+                return FileWriter(path)
             case Writing.MEMORY:
                 return InMemoryWriter(self, job, path)
             case Writing.COMMIT:

@@ -88,21 +88,21 @@ class Shelves:
             raise UsageError(f"shard={digits!r} is not a number of digits from 0 to 3")
         self.base = base
         self.digits = digits
+        self._base = os.fspath(base)
 
-    def directory(self, job: str) -> Path:
+    def directory(self, job: str) -> str:
         """Where a job lies."""
         if not self.digits:
-            return self.base
+            return self._base
         import hashlib
 
-        return self.base / hashlib.blake2b(job.encode(), digest_size=8).hexdigest()[: self.digits]
+        return f"{self._base}/{hashlib.blake2b(job.encode(), digest_size=8).hexdigest()[: self.digits]}"
 
     def directories(self) -> list[str]:
         """All of them, whether or not they are there."""
-        base = os.fspath(self.base)
         if not self.digits:
-            return [base]
-        return [f"{base}/{number:0{self.digits}x}" for number in range(16**self.digits)]
+            return [self._base]
+        return [f"{self._base}/{number:0{self.digits}x}" for number in range(16**self.digits)]
 
     def create(self) -> None:
         """Make those that are missing."""

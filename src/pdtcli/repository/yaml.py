@@ -11,7 +11,6 @@ import reprlib
 from abc import ABC
 from collections.abc import Collection
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from .. import atomic
@@ -24,9 +23,6 @@ from .files import FileRepository
 
 __all__ = ("YamlMetadataFileRepository", "YamlMetadataRepository", "dump", "load")
 
-
-RECENT = 256
-"""So many paths are remembered."""
 
 DEEP = 5000
 """So many levels a document may be nested; a shorter text cannot have more."""
@@ -151,25 +147,7 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
     """
 
     def __init__(self, dir: Any, extension: str = ".yaml", case_insensitive: bool = False, *, shard: int = 0) -> None:
-        super().__init__(dir, extension=extension, case_insensitive=case_insensitive, shard=shard)
-        self._recent: dict[str, Path] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_recent": {}}  # what is remembered need not travel with the repository
-
-    def fullpath(self, job: str) -> Path:
-        """Where `job` is, or would be.
-
-        Remembered for the jobs of late: each is asked for several times while it starts and ends, and making a path
-        takes longer than a system call on it.
-        """
-        path = self._recent.get(job)
-        if path is None:
-            path = super().fullpath(job)
-            if len(self._recent) >= RECENT:
-                self._recent.clear()
-            self._recent[job] = path
-        return path
+        super().__init__(dir, extension, case_insensitive, shard=shard)
 
     def _load_many(self, jobs: Collection[str]) -> dict[str, Any]:
         found = {}
@@ -180,7 +158,7 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
                         text = file.read()
                 except (FileNotFoundError, IsADirectoryError):
                     continue
-                found[job] = load(text, str(path))
+                found[job] = load(text, path)
                 break
         return found
 
@@ -194,10 +172,10 @@ class YamlMetadataFileRepository(YamlMetadataRepository, FileRepository):
     @job_getter
     async def dump(self, job: str, data: Any, /) -> None:
         # In a thread where it waits for the disk, which serves several at once as fast as one.
-        await offload(self.durable, atomic.replace, self.fullpath(job), dump(data), durable=self.durable)
+        await offload(self.durable, atomic.replace, self._path(job), dump(data), durable=self.durable)
 
     @job_getter
     async def claim(self, job: str, data: Any, /) -> bool:
         if self.case_insensitive and await self.contains(job):
             return False
-        return atomic.create(self.fullpath(job), dump(data))
+        return atomic.create(self._path(job), dump(data))
