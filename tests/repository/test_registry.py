@@ -172,6 +172,23 @@ async def test_a_delete_that_is_cancelled_in_the_middle_is_finished(
     assert await repository.keys() == set()
 
 
+async def test_a_tag_on_nothing_can_be_deleted(registry_server: RegistryServer, repository: DockerRepository) -> None:
+    await push(repository, "kept")
+    await push(repository, "dangling", b"another image")
+    manifest = await repository.store().get_manifest("dangling")
+    assert registry_server.data is not None
+    assert manifest is not None
+    kept = registry_server.data / "docker/registry/v2/repositories" / repository.repository / "_manifests"
+    (kept / "revisions/sha256" / manifest.digest.partition(":")[2] / "link").unlink()
+    assert await repository.store().get_manifest("dangling") is None
+    assert await repository.keys() == {"dangling", "kept"}
+
+    await repository.delete_many(["dangling"])
+
+    assert await repository.keys() == {"kept"}
+    assert await repository.contains("kept")
+
+
 async def test_what_a_killed_delete_left_is_no_image(repository: DockerRepository) -> None:
     manifest = await image(repository.store())
     content = manifest.content | {"annotations": {"pdt.removed": "x"}}

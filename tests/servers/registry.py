@@ -32,6 +32,8 @@ class RegistryServer:
     user: str | None = None
     password: str | None = None
     certificate: Certificate | None = None
+    data: Path | None = None
+    """Where it keeps what it has, in the layout of Docker's registry."""
 
     @property
     def domain(self) -> str:
@@ -87,7 +89,7 @@ def serving(
             except BaseException:
                 process.stop()
                 raise
-            return RegistryServer(port, process, **fields)
+            return RegistryServer(port, process, data=directory / "data", **fields)
 
         server = started(attempt)
         try:

@@ -151,7 +151,7 @@ class Remote:
         :raises Unsupported: when the registry forbids removals.
         """
         original = await self.get_manifest(tag)
-        if original is None:
+        if original is None and not await self._lists(tag):
             return
         if not self._may_remove:
             await self._remove("sha256:" + "0" * 64, tag)
@@ -166,7 +166,14 @@ class Remote:
                 task.exception()  # told to nobody: who cancelled does not ask how it went
             raise
 
-    async def _replace_and_remove(self, tag: str, original: Manifest) -> None:
+    async def _lists(self, tag: str) -> bool:
+        """Whether a tag is listed, be it on nothing: Docker's registry leaves such tags where several removals meet."""
+        async for page in self.tags():
+            if tag in page:
+                return True
+        return False
+
+    async def _replace_and_remove(self, tag: str, original: Manifest | None) -> None:
         empty = Descriptor(digest_of(NOTHING), len(NOTHING), "application/vnd.oci.image.config.v1+json")
         if not self._has_nothing:
             if not await self.has_blob(empty):
@@ -184,7 +191,7 @@ class Remote:
         try:
             await self._remove(replacement.digest, tag)
         except BaseException:
-            if not original.is_removed:
+            if original is not None and not original.is_removed:
                 await self.put_manifest(original, tag)
             raise
 

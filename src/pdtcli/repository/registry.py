@@ -163,8 +163,8 @@ class DockerRepository(ImageRepository):
     async def delete_many(self, jobs: Iterable[str]) -> None:
         # Only what is there costs more than its share of a listing; and what holds for one holds for all of them. One
         # after the other: a registry looks through all tags for each removal, and misses some that change meanwhile.
-        store = self.store()
-        for job in sorted(await self.among({job_ids.check(job) for job in jobs})):
+        store, doomed = self.store(), {job_ids.check(job) for job in jobs}
+        for job in sorted(await self.among(doomed) if len(doomed) > FEW else doomed):
             await store.untag(job)
 
 
