@@ -110,12 +110,20 @@ async def mongo_replica_database(
         yield database
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """In a test in which a mongod is out of reach, do not complain of what pymongo leaves of connections.
+
+    A client that is closed while it connects forgets the socket.
+    """
+    if item.get_closest_marker("broken_connections"):
+        item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    """After a test in which a mongod is out of reach, collect what pymongo leaves of connections.
+    """After such a test, collect it, or the garbage collector would complain in the middle of another one.
 
-    A client that is closed while it connects forgets the socket, of which the garbage collector would complain in the
-    middle of another test. Only here is the event loop gone that the socket may hang on.
+    Only here is the event loop gone that a socket may hang on.
     """
     yield
     if item.get_closest_marker("broken_connections"):
