@@ -72,7 +72,7 @@ def serving(stage: Stage) -> Iterator[Store]:
         here = work.tree(stage.room("s3"), 0, done=False, pipeline="store")
         work.empty(here / "from", here / "to")
         yield Store(stage, here, env)
-    work.remove(here)
+    work.reclaim(here)
 
 
 def measure(stage: Stage) -> list[Result]:

@@ -23,7 +23,7 @@ def measure(stage: Stage) -> list[Result]:
     work.tree(tree, 0, done=False)
     work.random_file(tree / "input" / "long.txt", size)
     results = [_out(stage, tree, size), _in(stage, tree, size)]
-    work.remove(tree)
+    work.reclaim(tree)
     return results
 
 
