@@ -21,18 +21,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.faults.machines import MACHINES
 from tests.faults.stores import STORES
 
 from pdtcli import (
     ExecutorTask,
     InProcessSyncTask,
-    LocalLinuxManager,
     Pipeline,
     ProcessTask,
     ResourceManager,
     Resources,
     Session,
 )
+from pdtcli.manager.base import ProcessManager
 
 SCRIPT = """\
 note() {
@@ -73,8 +74,8 @@ def pipeline_of(directory: Path, jobs: str = "jobs", first: str | None = None) -
     store.attach(session)
 
     @session.resource
-    async def machine() -> AsyncIterator[LocalLinuxManager]:
-        yield LocalLinuxManager("lab", local_path=directory / jobs)
+    async def machine() -> AsyncIterator[ProcessManager]:
+        yield MACHINES[described["machine"]](directory).manager(jobs)
 
     quota = ResourceManager(Resources.parse(described["cpu"], "1Gi", described.get("launches")))
     shell = ProcessTask(

@@ -67,7 +67,7 @@ def remove_outcome(world: World, _: Zygote) -> None:
 
 
 def remove_job_directory(world: World, _: Zygote) -> None:
-    shutil.rmtree(world.directory / "jobs" / "lab" / "shell" / "good", ignore_errors=True)
+    shutil.rmtree(world.machine.job_directory("shell", "good"), ignore_errors=True)
 
 
 def spoil_live_record(world: World, _: Zygote) -> None:

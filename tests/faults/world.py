@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import pytest
 from tests.faults.checker import Event, Expected, Final, Phase, Violation, check, document, history_of, partial
+from tests.faults.machines import MACHINES, MARK, Machine
 from tests.faults.scene import notes_of, text_of
 from tests.faults.stores import STORES, Store
 from tests.processes import ROOT, environment, until
@@ -39,9 +40,6 @@ ELSEWHERE = "elsewhere.py"
 
 OTHER_MACHINE = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
 """What runs a command on what it takes for another machine; for root."""
-
-MARK = "PDT_FAULTS_WORLD"
-"""A variable in the environment of every process that belongs to a world."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,7 @@ class World:
     :ivar at_end: what has to be done before the jobs come to their ends.
     :ivar killed: the jobs whose script or runner somebody ends, so that they fail and leave what they wrote so far.
     :ivar sources: the code of pdt, when it is not this tree's.
+    :ivar kind: of the machine, a key of `MACHINES`.
     """
 
     directory: Path
@@ -141,6 +140,7 @@ class World:
     cpu: int = 10
     options: dict[str, Any] = field(default_factory=dict)
     sources: Path | None = None
+    kind: str = "local"
     seen: set[str] = field(default_factory=set)
     recorded: dict[tuple[str, str], int] = field(default_factory=dict)
     killed: frozenset[str] = frozenset()
@@ -151,10 +151,12 @@ class World:
         """A new one, whose pipeline has something to do."""
         cpu = options.pop("cpu", 10)
         sources = options.pop("sources", None)
+        kind = options.pop("machine", "local")
         directory.mkdir(parents=True)
         (directory / "data").mkdir()
         notes_of(directory).mkdir()
-        described = {"store": store.kind, "settings": store.settings, "cpu": str(cpu), **options}
+        described = {"store": store.kind, "settings": store.settings, "machine": kind, "cpu": str(cpu)}
+        described |= options
         (directory / "world.json").write_text(json.dumps(described))
         (directory / "pipeline.py").write_text(
             "from pathlib import Path\n\nfrom tests.faults.scene import pipeline_of\n\n"
@@ -163,7 +165,7 @@ class World:
         text = (directory / "pipeline.py").read_text()
         (directory / OTHER).write_text(text.replace(".parent)", f".parent, first={jobs[0]!r})"))
         (directory / ELSEWHERE).write_text(text.replace(".parent)", f".parent, 'jobs-elsewhere', {jobs[0]!r})"))
-        world = cls(directory, store, jobs, cpu, options, sources)
+        world = cls(directory, store, jobs, cpu, options, sources, kind)
         world.give(*jobs)
         return world
 
@@ -243,17 +245,14 @@ class World:
         """A stored small value; None when there is none."""
         return document(self.store.visible(repository).get(job))
 
+    @property
+    def machine(self) -> Machine:
+        """Where its jobs run."""
+        return MACHINES[self.kind](self.directory)
+
     def processes(self) -> list[int]:
         """What runs and belongs to this world: scripts, runners, pdt itself."""
-        mark = f"{MARK}={self.directory}".encode()
-        found = []
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                if mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry))
-            except OSError:
-                pass  # it is gone
-        return found
+        return self.machine.processes()
 
     def end_processes(self) -> None:
         """Kill all that runs, as a loss of power does."""
@@ -270,7 +269,7 @@ class World:
 
     def final(self) -> Final:
         """All that the checker wants to know."""
-        litter = [str(path) for path in self.directory.glob("jobs*/lab/*/*") if path.name != ".lock"]
+        litter = self.machine.litter()
         litter += [str(path) for path in self.directory.glob("xdg*/**/.pdt-*")]
         return Final(
             {name: self.store.visible(name) for name in REPOSITORIES},
