@@ -11,7 +11,7 @@ import pytest
 from tests.lab import Events, Lab, eventually, tick_until_idle
 from tests.processes import is_running, pid_in, until
 
-from pdtcli import InProcessMetadataRepository, JobNotFound, NotReady
+from pdtcli import InProcessMetadataRepository, JobNotFound, NotReady, PdtError
 from pdtcli.task.base import Start
 
 
@@ -280,6 +280,20 @@ class TestByHand:
             third = await task.start("a")
 
         assert (first, second, third) == (Start.STARTED, Start.TAKEN, Start.TAKEN)
+        assert lab.keys("shell.pids") == set()
+
+    async def test_a_job_that_cannot_be_started_gives_its_claim_and_its_share_of_the_quota_back(self, lab: Lab) -> None:
+        lab.give("a")
+        task = lab.process("shell", "echo {{ nothing_of_the_kind }}")
+
+        async with lab.pipeline(task).pipeline:
+            with pytest.raises(PdtError, match="nothing_of_the_kind"):
+                await task.start("a")
+            used = await task.resource_manager.usage()
+
+        assert lab.keys("shell.pids") == set()
+        assert not used.cpu
+        assert lab.litter() == []
 
 
 def test_logs_follow_a_live_job_to_its_end(lab: Lab, tmp_path: Path) -> None:
