@@ -47,23 +47,31 @@ def holding(world: World, job: str) -> int:
 # ---- clocks
 
 
-def faketime() -> str:
+def shared_memory() -> set[Path]:
+    return set(Path("/dev/shm").glob("*faketime_*"))
+
+
+@pytest.fixture
+def faketime() -> Iterator[str]:
     """The library that shows a process another time."""
-    for found in (*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/lib").glob("faketime/*.so.1")):
-        return str(found)
-    pytest.skip("libfaketime is not installed: 'make setup' installs it, or says why it cannot")
+    libraries = (*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/lib").glob("faketime/*.so.1"))
+    if not libraries:
+        pytest.skip("libfaketime is not installed: 'make setup' installs it, or says why it cannot")
+    before = shared_memory()
+    yield str(libraries[0])
+    for left in shared_memory() - before:  # by each process that loads it
+        left.unlink(missing_ok=True)
 
 
 JUMPS = [("+0", "-1d", "+1d"), ("+30d", "-30d", "+0"), ("+0", "+400d", "-400d")]
 
 
 @pytest.mark.parametrize("offsets", JUMPS if FULL else JUMPS[:1])
-def test_clocks_jump_between_ticks(world: World, offsets: tuple[str, ...]) -> None:
-    library = faketime()
+def test_clocks_jump_between_ticks(world: World, faketime: str, offsets: tuple[str, ...]) -> None:
     jumps = iter(offsets * 4)
 
     def pdt(*arguments: str) -> Ended:
-        return world.pdt(*arguments, LD_PRELOAD=library, FAKETIME=next(jumps), FAKETIME_DONT_FAKE_MONOTONIC="1")
+        return world.pdt(*arguments, LD_PRELOAD=faketime, FAKETIME=next(jumps), FAKETIME_DONT_FAKE_MONOTONIC="1")
 
     last = world.finish(pdt, ticks=True)
 
@@ -72,13 +80,12 @@ def test_clocks_jump_between_ticks(world: World, offsets: tuple[str, ...]) -> No
     assert world.record("shell.done", "good")["duration"] >= 0
 
 
-def test_a_clock_that_jumps_does_not_hold_launches_for_ever(tmp_path: Path, request: Any) -> None:
-    library = faketime()
+def test_a_clock_that_jumps_does_not_hold_launches_for_ever(tmp_path: Path, faketime: str, request: Any) -> None:
     directory = tmp_path / "world"
     world = World.make(directory, WORLDS["files"](directory, request), launches="1", window=3600)
     try:
         for offset in ("+1d", "+0"):  # a launch was counted tomorrow; then the clock was set right
-            world.pdt("tick", LD_PRELOAD=library, FAKETIME=offset)
+            world.pdt("tick", LD_PRELOAD=faketime, FAKETIME=offset)
             world.settle()
 
         assert len({event.job for event in world.history()}) == 2
