@@ -44,7 +44,7 @@ class Sizes:
 
 FULL = Sizes(
     full=True,
-    rounds=11,
+    rounds=5,
     long_rounds=3,
     ticks=(1_000, 10_000, 100_000, 1_000_000),
     peer_limit=60.0,

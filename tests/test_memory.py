@@ -88,6 +88,23 @@ def test_a_tick_after_which_nothing_changed_does_not_look(here: Lab) -> None:
     assert here.keys("words.done") == {"a", "b"}
 
 
+def test_a_directory_that_is_one_tasks_done_and_another_ones_input_is_remembered_too(here: Lab) -> None:
+    here.give("a")
+    first = here.function("first", input=here.input, func=lambda job: None)
+    second = here.function("second", input=here.files("first.done", ".yaml"), func=lambda job: None)
+    pipeline = Looked(here, first, second)
+    pipeline.handle.tick()
+
+    pipeline.remember()
+
+    assert here.keys("second.done") == {"a"}
+    here.path("first.done/link.yaml").symlink_to("/etc/hostname")
+    pipeline.handle.tick()
+    pipeline.settle()
+    pipeline.handle.tick()
+    assert pipeline.looks()  # whether a link leads to a file may change at any time
+
+
 def test_the_report_is_that_of_the_tick_that_looked(here: Lab) -> None:
     here.give("a", "b")
     task = here.function("words", input=here.input, func=lambda job: 1 // (job == "a"))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab import Lab
 
-from pdtcli import InProcessMetadataRepository, InProcessSyncTask
+from pdtcli import (
+    DirectoryRepository,
+    FileRepository,
+    InProcessMetadataRepository,
+    InProcessSyncTask,
+    YamlMetadataFileRepository,
+)
 from pdtcli.survey import Standing, Survey
 
 
@@ -39,6 +47,23 @@ async def test_a_repository_that_many_tasks_link_is_listed_once() -> None:
     repositories = {link.repo for task in tasks for link in task.links.values() if isinstance(link.repo, Counted)}
     assert {(repository.listed, repository.asked) for repository in repositories} == {(1, 0)}
     assert [(row.ready, row.waiting) for row in rows] == [(100, 0), (0, 100), (0, 100)]
+
+
+def test_what_has_the_same_keys_is_listed_once_whatever_its_values_are_taken_for(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    records = YamlMetadataFileRepository(tmp_path)
+    assert FileRepository(tmp_path / "link", ".yaml").listing == records.listing
+
+    others = [
+        FileRepository(tmp_path),
+        FileRepository(tmp_path, ".yaml", case_insensitive=True),
+        FileRepository(tmp_path, ".yaml", shard=1),
+        DirectoryRepository(tmp_path, ".yaml"),
+        DirectoryRepository(tmp_path, ".yaml", discard_empty=True),
+        InProcessMetadataRepository(),
+        InProcessMetadataRepository(),
+    ]
+    assert len({repository.listing for repository in [records, *others]}) == len(others) + 1
 
 
 async def test_a_task_s_own_ready_does_not_offer_what_is_live(lab: Lab) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
 from . import __version__, atomic
@@ -89,7 +89,7 @@ class Memory:
         """Remember what a tick after `recall` found, if that was nothing to do."""
         if self._seen is None or not report.idle or report.interrupted or report.live or report.ready:
             return
-        if any(getattr(repository, "unsteady", True) for repository in self._repositories) or not self._is_local():
+        if not self._is_steady() or not self._is_local():
             return
         try:
             directory = secure_directory(state_home() / "memory")
@@ -120,6 +120,13 @@ class Memory:
             quiet = quiet and max(times) < now - (COARSE if whole else FINE)
             parts.append(f"{found.st_dev} {found.st_ino} {found.st_nlink} {found.st_size} {times}")
         return _digest("\n".join(parts)), quiet
+
+    def _is_steady(self) -> bool:
+        """Whether each directory was listed, and no listing met what changes without a trace."""
+        met: dict[Hashable, set[bool | None]] = {}
+        for repository in self._repositories:
+            met.setdefault(repository.listing, set()).add(getattr(repository, "unsteady", True))
+        return all(True not in found and False in found for found in met.values())
 
     def _is_local(self) -> bool:
         kinds = _file_systems()

@@ -5,7 +5,7 @@ What follows is set algebra, kept apart from the listing so that it can be read,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from .lazy import lazy
@@ -32,23 +32,28 @@ def decisive(task: Task) -> list[Repository]:
 
 
 class Survey:
-    """Listings of one cycle; a repository that several tasks link is listed for the first that asks."""
+    """Listings of one cycle; what several tasks link is listed for the first that asks."""
 
     def __init__(self) -> None:
-        self._listings: dict[Repository, asyncio.Task[set[str]]] = {}
+        self._by_repository: dict[Repository, asyncio.Task[set[str]]] = {}
+        self._by_listing: dict[Hashable, asyncio.Task[set[str]]] = {}
 
     async def keys(self, repository: Repository) -> set[str]:
         """The jobs in a repository; not to be changed, since all who ask share it."""
-        listing = self._listings.get(repository)
-        if listing is None:
-            work = repository.derive(self.keys) if isinstance(repository, DerivedRepository) else repository.keys()
-            listing = self._listings[repository] = asyncio.ensure_future(work)
-        return await listing
+        found = self._by_repository.get(repository)
+        if found is None:
+            listing = repository.listing
+            found = self._by_listing.get(listing)
+            if found is None:
+                work = repository.derive(self.keys) if isinstance(repository, DerivedRepository) else repository.keys()
+                found = self._by_listing[listing] = asyncio.ensure_future(work)
+            self._by_repository[repository] = found
+        return await found
 
     @property
     def listed(self) -> set[Repository]:
         """The repositories that somebody asked for."""
-        return set(self._listings)
+        return set(self._by_repository)
 
     async def ready(self, task: Task) -> set[str]:
         """The jobs that the task may start, apart from quotas and whether it is disabled."""

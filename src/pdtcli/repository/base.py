@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .. import job as job_ids
@@ -61,6 +61,11 @@ class Repository(ABC):
     def place(self) -> str | None:
         """A stable name of where the data is, the same in every process; None when it is in this process only."""
         return None
+
+    @property
+    def listing(self) -> Hashable:
+        """What its keys are the keys of: of two repositories with the same one, a listing of either serves both."""
+        return self
 
     @property
     def watched_path(self) -> str | None:

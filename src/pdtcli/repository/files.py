@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain
 from pathlib import Path
@@ -63,9 +63,9 @@ class FileRepositoryBase(Repository):
         self.shard = shard
         self._names = Names(extension, case_insensitive)
         self._shelves = Shelves(self.basedir, shard)
-        self.unsteady = True
+        self.unsteady: bool | None = None
         """Whether the last listing met what changes without a trace in the directory: symbolic links, and files that
-        are being written or were left by who wrote them; or names to warn of. True before there was one."""
+        are being written or were left by who wrote them; or names to warn of. None before there was one."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.basedir}/{self._pattern}>"
@@ -77,6 +77,12 @@ class FileRepositoryBase(Repository):
     @property
     def place(self) -> str:
         return f"file:{os.path.realpath(self.basedir)}/{self._pattern}"
+
+    @property
+    def listing(self) -> Hashable:
+        # Whatever the values are taken for: the `done` of one task is often the input of the next by another class.
+        how = tuple(getattr(type(self), name) for name in ("keys", "scan", "_scan", "_list", "_members", "_is_present"))
+        return (how, self.place, self.case_insensitive)
 
     @property
     def directories(self) -> list[str]:
@@ -310,6 +316,10 @@ class DirectoryRepository(FileRepositoryBase):
     ) -> None:
         super().__init__(basedir, extension, case_insensitive, shard=shard)
         self.discard_empty = discard_empty
+
+    @property
+    def listing(self) -> Hashable:
+        return (super().listing, self.discard_empty)
 
     @property
     def names_decide(self) -> bool:
