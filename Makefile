@@ -18,7 +18,7 @@ demo: ## run a real pipeline over the source files of Python's standard library
 test: setup ## run the tests; PYTEST_ARGS='-k quota -x' is passed on to pytest
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: ## measure speed against other tools, in about ten minutes; writes bench/results.md
+bench: ## measure speed against other tools, in about twenty minutes; writes bench/results.md
 	@tools/setup bench
 	$(BIN)/python -m bench --write bench/results.md
 

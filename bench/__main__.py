@@ -1,6 +1,6 @@
 """The bench: pdt against the tools that somebody would take instead, on the same work in the same run.
 
-    make bench              about ten minutes; writes bench/results.md and its pictures
+    make bench              about twenty minutes; writes bench/results.md and its pictures
     make bench-quick        about one; writes nothing
 
     python -m bench [--quick|--tiny] [--rows FAMILY,…] [--pdt PATH] [--directory DIR] [--write FILE]

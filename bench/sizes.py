@@ -1,4 +1,4 @@
-"""How much work there is: about ten minutes of it, about one, or next to none to see whether the bench itself works."""
+"""How much work there is: twenty minutes of it, one, or next to none, to see whether the bench itself works."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +48,14 @@ def pid_in(path: Path) -> Callable[[], int]:
         return int(text) if text.endswith("\n") else 0
 
     return read
+
+
+def needs_unnamed_files(place: Path) -> None:
+    """Skip the test where every file has a name from the beginning on, as on NFS."""
+    try:
+        os.close(os.open(place, os.O_WRONLY | os.O_TMPFILE))
+    except OSError as error:
+        pytest.skip(f"the file system of {place} has no files without a name: {error.strerror}")
 
 
 def environment(**variables: str) -> dict[str, str]:

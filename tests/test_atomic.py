@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.processes import python, race, running
+from tests.processes import needs_unnamed_files, python, race, running
 
 from pdtcli import BackendError, atomic
 
@@ -75,6 +75,8 @@ getattr(atomic, sys.argv[1])(sys.argv[2], b"x" * 1000)
 @pytest.mark.parametrize("how", ["replace", "create"])
 @pytest.mark.parametrize("named", ["", "1"])
 def test_a_kill_in_the_middle_leaves_nothing_or_what_is_swept(tmp_path: Path, how: str, named: str) -> None:
+    if not named:
+        needs_unnamed_files(tmp_path)
     with running(KILLED, how, tmp_path / "file", env={"PDT_NO_TMPFILE": named}) as process:
         assert process.wait() == -signal.SIGXFSZ
     assert len(names(tmp_path)) == len(named)

@@ -20,7 +20,7 @@ from tests.faults.sweep import (
     others_tick,
 )
 from tests.faults.world import OTHER_MACHINE, needs_namespaces
-from tests.processes import ROOT
+from tests.processes import ROOT, needs_unnamed_files
 
 pytestmark = pytest.mark.timeout(1800 if FULL else 300)
 
@@ -183,6 +183,8 @@ MUTANTS = [
     "mutant", [each for each in MUTANTS if FULL or not each.only_full], ids=lambda mutant: str(mutant.name)
 )
 def test_a_loss_is_seen(mutant: Mutant, tmp_path: Path, request: Any, tracer: Path) -> None:
+    if mutant.kind == "files":
+        needs_unnamed_files(tmp_path)
     sources = tmp_path / "src"
     shutil.copytree(ROOT / "src", sources, ignore=shutil.ignore_patterns("__pycache__"))
     path = sources / "pdtcli" / mutant.file

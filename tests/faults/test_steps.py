@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.faults.sweep import FULL, STAGES, Sweeper, sort_of
 from tests.faults.world import WORLDS
+from tests.processes import needs_unnamed_files
 
 CLAIMED = "data/shell.pids/JOB.yaml"
 LAUNCHED = [
@@ -41,7 +43,9 @@ NEEDED = {
 @pytest.mark.parametrize(
     ("kind", "stage"), [(kind, stage) for kind in WORLDS for stage in STAGES] if FULL else list(NEEDED)[:4]
 )
-def test_the_steps_are_seen(sweeper_of: Callable[[str], Sweeper], kind: str, stage: str) -> None:
+def test_the_steps_are_seen(sweeper_of: Callable[[str], Sweeper], tmp_path: Path, kind: str, stage: str) -> None:
+    if kind == "files":
+        needs_unnamed_files(tmp_path)
     sweeper = sweeper_of(kind)
     with sweeper.ready():
         steps = sweeper.steps_of(STAGES[stage], "wpn")
