@@ -131,7 +131,7 @@ def publish(temporary: str | os.PathLike[str], path: str | os.PathLike[str], dur
 
 
 def write_new(path: str, data: bytes, mode: int) -> None:
-    """Write a file that is not there yet, in its place; what is private is its owner's to read whatever the umask."""
+    """Write a file that is not there yet, in its place."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         _fill(fd, data, mode)
@@ -141,7 +141,7 @@ def write_new(path: str, data: bytes, mode: int) -> None:
 
 def _fill(fd: int, data: bytes, mode: int) -> None:
     if not mode & 0o077 and current_umask() & 0o700:
-        os.fchmod(fd, mode)
+        os.fchmod(fd, mode)  # what is private is its owner's to read: a umask must not shut its owner out, too
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

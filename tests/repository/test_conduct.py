@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.writers import refuses_the_name, write_and_be_cancelled, write_and_raise
+from tests.refused import refuses_the_name
 
 from pdtcli import (
     AggregateAndRepository,
@@ -31,6 +31,7 @@ from pdtcli import (
     YamlMetadataRepository,
 )
 from pdtcli.stream import ReadStream, WriteStream
+from pdtcli.testing.writers import write_and_be_cancelled, write_and_raise
 
 
 class YamlInMemory(YamlMetadataRepository):
@@ -125,7 +126,7 @@ async def test_a_writer_that_raises_leaves_the_old_value(
 ) -> None:
     repository = make(tmp_path)
     await repository.write_bytes("job", b"old")
-    await write_and_raise(repository, b"new")
+    await write_and_raise(repository, [b"new"])
     assert await repository.read_bytes("job") == b"old"
     assert len(list(tmp_path.iterdir())) <= 1
 
@@ -135,7 +136,7 @@ async def test_a_writer_that_is_cancelled_leaves_nothing(
     tmp_path: Path, make: Callable[[Path], BlobRepository]
 ) -> None:
     repository = make(tmp_path)
-    await write_and_be_cancelled(repository, b"half")
+    await write_and_be_cancelled(repository, [b"half"])
     assert await repository.keys() == set()
     assert list(tmp_path.iterdir()) == []
 

@@ -17,11 +17,11 @@ import pytest
 fsspec = pytest.importorskip("fsspec", reason="fsspec is an extra: pip install pdtcli[fsspec]")
 
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
-from tests.writers import write_and_be_cancelled, write_and_raise  # noqa: E402
 
 from pdtcli import BackendError, FsspecRepository, InvalidJobId, JobNotFound, PdtError, Unsupported, UsageError  # noqa: E402
 from pdtcli.repository.fsspec import Writing  # noqa: E402
 from pdtcli.repository.fsspec_secrets import public  # noqa: E402
+from pdtcli.testing.writers import write_and_be_cancelled, write_and_raise  # noqa: E402
 
 MIB = 1024 * 1024
 NOT_JOBS = ["", "..", "../x", "a/b", "-rf", "a\0", "a*", "x" * 64, "\u0430"]
@@ -105,13 +105,13 @@ async def test_a_value_is_not_there_before_it_is_complete(repository: FsspecRepo
 
 async def test_a_writer_that_raises_leaves_the_old_value(repository: FsspecRepository) -> None:
     await repository.write_bytes("job", b"old")
-    await write_and_raise(repository, b"new")
+    await write_and_raise(repository, [b"new"])
     assert await repository.read_bytes("job") == b"old"
     assert await repository.do("list", lambda fs: len(fs.ls(repository.path("job").rpartition("/")[0]))) == 1
 
 
 async def test_a_writer_that_is_cancelled_leaves_nothing(repository: FsspecRepository) -> None:
-    await write_and_be_cancelled(repository, b"half")
+    await write_and_be_cancelled(repository, [b"half"])
     assert await repository.keys() == set()
 
 

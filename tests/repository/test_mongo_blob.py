@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from gridfs.asynchronous import AsyncGridFSBucket
 from tests.servers.mongo import failing
-from tests.writers import write_and_be_cancelled, write_and_raise
 
 from pdtcli import BackendError, InvalidJobId, JobNotFound, MongoBlobRepository
 from pdtcli.repository import mongo_blob, mongo_stream
+from pdtcli.testing.writers import write_and_be_cancelled, write_and_raise
 
 Database = Any
 MIB = 1024 * 1024
@@ -121,7 +121,7 @@ async def test_a_writer_that_raises_leaves_the_old_value_and_nothing_else(
     mongo_database: Database, repository: MongoBlobRepository
 ) -> None:
     await repository.write_bytes("job", b"old")
-    await write_and_raise(repository, b"new" * 10)
+    await write_and_raise(repository, [b"new" * 10])
     assert await repository.read_bytes("job") == b"old"
     assert await documents(mongo_database) == {"files": 1, "chunks": 1, "leases": 0}
 
@@ -130,7 +130,7 @@ async def test_a_writer_that_raises_leaves_the_old_value_and_nothing_else(
 async def test_a_writer_that_is_cancelled_leaves_nothing(
     mongo_database: Database, repository: MongoBlobRepository
 ) -> None:
-    await write_and_be_cancelled(repository, b"half" * 10)
+    await write_and_be_cancelled(repository, [b"half" * 10])
     assert await documents(mongo_database) == EMPTY
 
 

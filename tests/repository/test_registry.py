@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.refused import refuses_the_name
 from tests.registry.images import fresh_name, image, push, push_index
 from tests.servers.proxy import Fault, Proxy, response
 from tests.servers.registry import RegistryServer
-from tests.writers import refuses_the_name
 
 from pdtcli import (
     AggregateAndRepository,

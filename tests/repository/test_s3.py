@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from tests.servers.s3 import S3Server
-from tests.writers import write_and_be_cancelled, write_and_raise
 
 from pdtcli import (
     BackendError,
@@ -26,6 +25,7 @@ from pdtcli import (
 )
 from pdtcli.repository import s3, s3_claims, s3_listing
 from pdtcli.repository.s3_streams import PART
+from pdtcli.testing.writers import write_and_be_cancelled, write_and_raise
 
 MIB = 1024 * 1024
 
@@ -119,7 +119,7 @@ async def test_an_object_has_the_type_that_the_repository_says(ministack: Place)
 async def test_a_writer_that_raises_leaves_the_old_value_and_no_upload(place: Place, size: int) -> None:
     repository = place.blobs()
     await repository.write_bytes("job", b"old")
-    await write_and_raise(repository, bytes(size))
+    await write_and_raise(repository, [bytes(size)])
     assert await repository.read_bytes("job") == b"old"
     assert place.uploads() == []
 
@@ -127,7 +127,7 @@ async def test_a_writer_that_raises_leaves_the_old_value_and_no_upload(place: Pl
 @pytest.mark.parametrize("size", [10, 2 * PART + 1])
 async def test_a_writer_that_is_cancelled_leaves_nothing(place: Place, size: int) -> None:
     repository = place.blobs()
-    await write_and_be_cancelled(repository, bytes(size))
+    await write_and_be_cancelled(repository, [bytes(size)])
     assert await repository.keys() == set()
     assert place.uploads() == []
 

@@ -80,7 +80,8 @@ class FileRepositoryBase(Repository):
 
     @property
     def listing(self) -> Hashable:
-        # Whatever the values are taken for: the `done` of one task is often the input of the next by another class.
+        # Whatever the values are taken for: the `done` of one task is often the input of the next by another class. But
+        # a class that has its own way with any step of a listing, also one made elsewhere, may see other jobs.
         how = tuple(getattr(type(self), name) for name in ("keys", "scan", "_scan", "_list", "_members", "_is_present"))
         return (how, self.place, self.case_insensitive)
 
@@ -120,7 +121,7 @@ class FileRepositoryBase(Repository):
     # ---- paths
 
     def fullpath(self, job: str) -> Path:
-        """Where `job` is, or would be.
+        """Where `job` is, or would be. What decides is `_path`: a subclass with a layout of its own replaces that.
 
         :raises InvalidJobId: for a name that is no job id, so that no path leads out of the directory.
         """
@@ -128,7 +129,10 @@ class FileRepositoryBase(Repository):
 
     def _path(self, job: str) -> str:
         """`fullpath` as text: each job is asked for several times while it starts and ends, and a `Path` takes longer
-        to make than most system calls on it."""
+        to make than most system calls on it.
+
+        :raises InvalidJobId: as `fullpath` does.
+        """
         return f"{self._shelves.directory(job_ids.check(job))}/{job}{self.extension}"
 
     def _existing(self, job: str) -> str:

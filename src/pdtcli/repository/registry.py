@@ -25,7 +25,6 @@ __all__ = ("DockerRepository", "ImageLayoutRepository", "ImageRepository", "chec
 FEW = 8
 """So many jobs are looked up one by one, all at a time, instead of in a listing."""
 
-
 # The grammar of the distribution specification ("Pulling Manifests").
 _part = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _name = re.compile(rf"{_part}(?:/{_part})*").fullmatch
@@ -164,7 +163,10 @@ class DockerRepository(ImageRepository):
         # Only what is there costs more than its share of a listing; and what holds for one holds for all of them. One
         # after the other: a registry looks through all tags for each removal, and misses some that change meanwhile.
         store, doomed = self.store(), {job_ids.check(job) for job in jobs}
-        for job in sorted(await self.among(doomed) if len(doomed) > FEW else doomed):
+        present = await self.among(doomed)
+        if len(doomed) <= FEW and present != doomed:
+            present |= doomed & await self.keys()  # a tag on nothing is seen in listings only
+        for job in sorted(present):
             await store.untag(job)
 
 

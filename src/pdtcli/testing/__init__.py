@@ -21,7 +21,7 @@ from __future__ import annotations
 import pytest
 
 # Before these modules are imported, so that their assertions tell what they saw.
-pytest.register_assert_rewrite(f"{__name__}.base", f"{__name__}.blobs", f"{__name__}.metadata")
+pytest.register_assert_rewrite(f"{__name__}.base", f"{__name__}.blobs", f"{__name__}.metadata", f"{__name__}.writers")
 
 from .base import NOT_JOBS, UNUSUAL_JOBS, RepositorySuite  # noqa: E402
 from .blobs import BlobRepositorySuite  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from ..errors import InvalidJobId, JobNotFound, PdtError
 from ..repository.memory import InProcessBlobRepository
 from ..stream import CHUNK, MemoryReader, ReadStream, copy_stream
 from .base import AT_ONCE, NOT_JOBS, RepositorySuite
+from .writers import write_and_be_cancelled, write_and_raise
 
 __all__ = ("BlobRepositorySuite",)
 
@@ -221,48 +222,15 @@ class BlobRepositorySuite(RepositorySuite):
             await repository.write_bytes("job", value)
             assert await repository.read_bytes("job") == value
 
+    @pytest.mark.parametrize("breaks_off", [write_and_raise, write_and_be_cancelled])
     @pytest.mark.parametrize("size", [5, 2 * PART + 1])
     @pytest.mark.parametrize("old", [False, True])
-    async def test_a_writer_that_raises_leaves_what_was_there(self, repository: Any, size: int, old: bool) -> None:
-        if old:
-            await self.put(repository, "job", 1)
-        writer = await repository.open("job", "wb")
-        if not self.any_bytes:
-            size = 5
-
-        async def fail() -> None:
-            async with writer:
-                for piece in pieces(size):
-                    await writer.write(piece)
-                raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            await fail()
-        await self._is_as_before(repository, old)
-
-    @pytest.mark.parametrize("size", [5, 2 * PART + 1])
-    @pytest.mark.parametrize("old", [False, True])
-    async def test_a_writer_that_is_cancelled_leaves_what_was_there(
-        self, repository: Any, size: int, old: bool
+    async def test_a_writer_that_breaks_off_leaves_what_was_there(
+        self, repository: Any, breaks_off: Callable[[Any, Iterable[bytes]], Awaitable[None]], size: int, old: bool
     ) -> None:
         if old:
             await self.put(repository, "job", 1)
-        if not self.any_bytes:
-            size = 5
-        written = asyncio.Event()
-
-        async def write() -> None:
-            async with await repository.open("job", "wb") as writer:
-                for piece in pieces(size):
-                    await writer.write(piece)
-                written.set()
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(write())
-        await written.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await breaks_off(repository, pieces(size if self.any_bytes else 5))
         await self._is_as_before(repository, old)
 
     async def _is_as_before(self, repository: Any, old: bool) -> None:
