@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,10 @@ from tests.servers.s3 import S3Server, fresh_bucket, ministack
 
 from pdtcli import BackendError, JobNotFound, S3BucketRepository, YamlMetadataS3Repository
 from pdtcli.repository import s3_lean
-from pdtcli.repository.s3_streams import PART
+from pdtcli.repository.s3_streams import LONG, PART
 from pdtcli.repository.s3_xml import Listing, read_listing
+
+MIB = 1024 * 1024
 
 
 def goes_past(client: Any, bucket: str) -> bool:
@@ -329,17 +332,16 @@ def answer(head: str, body: bytes) -> Fault:
 @pytest.mark.parametrize(
     "fault",
     [
-        answer("HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 5", b"value"),
-        answer("HTTP/1.0 200 OK\nContent-Length: 5", b"value"),
-        answer("HTTP/1.1 200\ncontent-length:5\nX-Long: " + "x" * 100_000, b"value"),
+        answer('HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nETag: "x"\nContent-Length: 5', b"VALUE"),
+        answer('HTTP/1.0 200 OK\nETag: "x"\nContent-Length: 5', b"VALUE"),
+        answer('HTTP/1.1 200\netag:"x"\ncontent-length:5\nX-Long: ' + "x" * 100_000, b"VALUE"),
     ],
     ids=["continue", "1.0", "long head"],
 )
 async def test_answers_of_all_forms_are_read(blobs: S3BucketRepository, proxy: Proxy, fault: Fault) -> None:
     await blobs.write_bytes("job", b"value")
     proxy.inject(fault, matching=rb"^GET ")
-    assert [await blobs.read_bytes("job") for _ in range(2)] == [b"value", b"value"]
-    assert proxy.faults == 1
+    assert [await blobs.read_bytes("job") for _ in range(2)] == [b"VALUE", b"value"]
 
 
 async def test_an_answer_in_chunks_is_put_together(blobs: S3BucketRepository, proxy: Proxy) -> None:
@@ -375,6 +377,65 @@ async def test_a_value_with_another_checksum_is_not_given(blobs: S3BucketReposit
     )
     with pytest.raises(BackendError, match="with another checksum than it was stored with"):
         await blobs.read_bytes("job")
+
+
+# ---- the first part of a value
+
+
+def put_in_parts(repository: S3BucketRepository, job: str, value: bytes, part: int) -> None:
+    """Store a value in parts of some size."""
+    client, place = repository.client, {"Bucket": repository.bucket, "Key": repository.object_name(job)}
+    upload = client.create_multipart_upload(**place)["UploadId"]
+    parts = []
+    for number, start in enumerate(range(0, len(value), part), 1):
+        body = value[start : start + part]
+        made = client.upload_part(**place, UploadId=upload, PartNumber=number, Body=body)
+        parts.append({"PartNumber": number, "ETag": made["ETag"]})
+    client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
+
+
+@pytest.mark.parametrize("size", [5 * MIB, 5 * MIB + 1, 12 * MIB, LONG + 1, LONG + PART + 1])
+@pytest.mark.parametrize("part", [5 * MIB, PART, 3 * PART])
+async def test_a_value_is_read_whatever_its_parts(
+    blobs: S3BucketRepository, proxy: Proxy, size: int, part: int
+) -> None:
+    value = random.Random(size).randbytes(size)
+    put_in_parts(blobs, "job", value, part)
+    before = proxy.exchanges
+    assert await blobs.read_bytes("job") == value
+    if size <= LONG:
+        assert proxy.exchanges - before == (1 if size <= part else 2), "the first part, and the rest if there is one"
+    async with await blobs.open("job", "rb") as reader:
+        pieces = []
+        while piece := await reader.read(3 * MIB + 7):
+            pieces.append(piece)
+    assert b"".join(pieces) == value
+    proxy.inject(Fault("reset", after=3 * MIB), matching=rb"^GET .*partNumber=1")
+    assert await blobs.read_bytes("job") == value
+    assert proxy.faults == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "asks_again"),
+    [
+        (response("400 Bad Request", "<Error><Code>InvalidArgument</Code></Error>"), False),
+        (response("405 Method Not Allowed", ""), False),
+        (response("416 Range Not Satisfiable", "<Error><Code>InvalidPartNumber</Code></Error>"), True),
+        (response("501 Not Implemented", "<Error><Code>NotImplemented</Code></Error>"), False),
+        (response("200 OK", "val", ETag='"0123-2"'), False),
+        (response("200 OK", "val"), False),
+        (response("206 Partial Content", "", ETag='"x"', Content_Range="bytes 0--1/0"), False),
+        (response("206 Partial Content", "val", ETag='"x"', Content_Range="bytes 0-2/*"), False),
+    ],
+    ids=["400", "405", "416", "501", "200, in parts", "200, no ETag", "206, nothing", "206, of unknown length"],
+)
+async def test_a_server_that_does_not_know_parts_is_asked_for_all(
+    blobs: S3BucketRepository, proxy: Proxy, first: bytes, asks_again: bool
+) -> None:
+    await blobs.write_bytes("job", b"value")
+    proxy.inject(Fault("answer", data=first), matching=rb"^GET .*partNumber=1", times=2)
+    assert [await blobs.read_bytes("job") for _ in range(2)] == [b"value", b"value"]
+    assert proxy.faults == (2 if asks_again else 1)
 
 
 async def test_a_bucket_that_has_moved_is_found_by_the_client(blobs: S3BucketRepository, proxy: Proxy) -> None:

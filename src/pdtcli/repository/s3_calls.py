@@ -179,7 +179,7 @@ class Bucket:
     def do(self, operation: str, /, **parameters: Any) -> Any:
         """Make a call in this thread.
 
-        :param operation: a method of the client, such as ``get_object``, or `s3_place.NAMES`.
+        :param operation: a method of the client, such as ``get_object``, or one of `s3_place`: `NAMES`, `FIRST`.
         :raises PdtError: for whatever goes wrong; `s3_errors` has the kinds.
         """
         try:

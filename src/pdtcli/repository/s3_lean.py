@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from .s3_connection import Connection
 from .s3_http import Pool
-from .s3_place import NAMES, OPERATIONS, Place
+from .s3_place import FIRST, NAMES, OPERATIONS, Place
 from .s3_sign import Signer
 
 __all__ = ("call", "release")
@@ -63,7 +63,7 @@ def call(client: Any, bucket: str, operation: str, parameters: dict[str, Any]) -
 
 
 def _method(operation: str) -> str:
-    return "list_objects_v2" if operation == NAMES else operation
+    return {NAMES: "list_objects_v2", FIRST: "get_object"}.get(operation, operation)
 
 
 def _first_call(state: _State, client: Any, bucket: str, operation: str, parameters: dict[str, Any]) -> Any:

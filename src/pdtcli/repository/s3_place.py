@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from .s3_http import Answer, Pool
 from .s3_sign import Signer
 from .s3_xml import read_listing
 
-__all__ = ("NAMES", "OPERATIONS", "Place")
+__all__ = ("FIRST", "NAMES", "OPERATIONS", "Place")
 
 NOTHING = hashlib.sha256(b"").hexdigest()
 
@@ -40,8 +41,16 @@ class Operation(NamedTuple):
 NAMES = "list_names"
 """The client's ``list_objects_v2`` where only names are wanted: the answer has them as a `Listing`, if at all."""
 
+FIRST = "get_first"
+"""The client's ``get_object`` where the beginning is enough: the answer may end with the first of the parts that the
+value was stored in, and its ``ContentRange`` then tells how long the value is.
+
+To give up the rest of an answer is dear where the server has it under way; and a range, which would do the same, is
+refused where a value is empty, and comes without the checksum that one part has."""
+
 OPERATIONS = {
     "get_object": Operation("GetObject", "GET"),
+    FIRST: Operation("GetObject", "GET", {}, (("partNumber", "1"),)),
     "head_object": Operation("HeadObject", "HEAD"),
     "put_object": Operation("PutObject", "PUT"),
     "delete_object": Operation("DeleteObject", "DELETE"),
@@ -61,6 +70,11 @@ OPERATIONS = {
 }
 
 _HEADERS = {"ContentType": "content-type", "IfMatch": "if-match", "IfNoneMatch": "if-none-match", "Range": "range"}
+
+_NO_PARTS = (400, 405, 416, 501)
+"""Answers of servers that do not know the first part of a value, or of a value that has none."""
+
+_range_from_start = re.compile(r"bytes 0-(\d+)/(\d+)").fullmatch
 
 _MOVED = ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint")
 
@@ -96,9 +110,12 @@ class Place:
         self._hashes = (config.s3 or {}).get("payload_signing_enabled") is not False
         self._sends_checksums = getattr(config, "request_checksum_calculation", None) == "when_supported"
         self._checks = getattr(config, "response_checksum_validation", None) == "when_supported"
+        self._knows_parts = True
 
     def request(self, name: str, parameters: Mapping[str, Any]) -> Request | None:
         """A call as a request; None for one that the client is to make."""
+        if name == FIRST and not self._knows_parts:
+            name = "get_object"
         operation = OPERATIONS.get(name)
         if operation is None:
             return None
@@ -120,7 +137,7 @@ class Place:
                 return None
         if not all(text.isascii() and text.isprintable() for text in headers.values()):
             return None
-        if self._checks and name == "get_object":
+        if self._checks and operation.name == "GetObject":
             headers["x-amz-checksum-mode"] = "ENABLED"
         if self._sends_checksums and operation.method == "PUT":
             from zlib import crc32
@@ -141,6 +158,11 @@ class Place:
         while True:
             try:
                 answer = self._send(request)
+                if request.operation is OPERATIONS[FIRST] and not _is_clear(answer):
+                    answer.body.close()
+                    self._knows_parts = answer.status == 416
+                    request = request._replace(operation=OPERATIONS["get_object"], query="")
+                    continue
                 if answer.status < 300:
                     result = self._result(request, answer)
                     attempts.succeeded(answer)
@@ -188,7 +210,7 @@ class Place:
                 result[field] = headers[name]
         if request.operation.name == "GetObject":
             result["Body"] = answer.body
-            if self._checks and answer.status == 200:
+            if self._checks and _is_whole(answer):
                 answer.body.checksum = _checksum(headers)
             return result
         content = answer.body.read()
@@ -200,6 +222,24 @@ class Place:
 
                 raise ResponseParserError(str(error)) from error
         return result
+
+
+def _is_clear(answer: Answer) -> bool:
+    """Whether an answer to `FIRST` tells how much of the value it is.
+
+    One without a range is all of it, unless the value came in parts (its ETag has their number behind a hyphen): a
+    server may have sent the first of them and not said so.
+    """
+    if answer.status >= 300:
+        return answer.status not in _NO_PARTS
+    if "content-range" in answer.headers:
+        return _range_from_start(answer.headers["content-range"]) is not None
+    return "-" not in answer.headers.get("etag", "-")
+
+
+def _is_whole(answer: Answer) -> bool:
+    match = _range_from_start(answer.headers.get("content-range", ""))
+    return answer.status == 200 or (match is not None and int(match[1]) + 1 == int(match[2]))
 
 
 def _throw(error: Exception) -> Any:

@@ -3,7 +3,7 @@
 A reader that loses its connection goes on where it was, with a ranged request under If-Match, so that it never joins
 halves of two values. What is longer than `LONG` is fetched in ranges, some at the same time, once its reader has read
 the first of them: a single connection is slow where the way is long, and a reader that only looks at the beginning
-costs nothing more.
+costs nothing more. Of a value that was stored in parts the first request asks for the first part only.
 
 Memory: a reader holds what was asked for, at most `READ_AHEAD` bytes otherwise; of a long value one range that is being
 read and up to `IN_FLIGHT` bytes of those behind it, 40 MiB.
@@ -23,6 +23,7 @@ from ..errors import BackendError
 from ..stream import Reader
 from .s3_calls import Bucket, attempts
 from .s3_errors import Absent, Changed
+from .s3_place import FIRST
 
 __all__ = ("IN_FLIGHT", "LONG", "PART", "READ_AHEAD", "ObjectReader", "pause")
 
@@ -58,6 +59,8 @@ class ObjectReader(Reader):
         self._key = key
         self._at = 0
         self._size = 0
+        self._until = 0
+        """Where the body ends: with the value, or with its first part."""
         self._etag: str | None = None
         self._body: Any = None
         self._ready: bytes | None = None
@@ -86,13 +89,16 @@ class ObjectReader(Reader):
 
     def start(self) -> None:
         """Send the request, and read what is short; in a thread."""
-        response = self._bucket.do("get_object", Key=self._key)
-        self._size = response["ContentLength"]
+        response = self._bucket.do(FIRST, Key=self._key)
+        beginning = response.get("ContentRange")
+        self._until = response["ContentLength"]
+        self._size = self._until if beginning is None else int(beginning.rpartition("/")[2])
         self._etag = response.get("ETag")
         self._body = response["Body"]
         if self._size <= READ_AHEAD:
             self._ready = self._whole()
-        self._in_ranges = self._size > LONG and self._etag is not None and response.get("AcceptRanges") == "bytes"
+        has_ranges = beginning is not None or response.get("AcceptRanges") == "bytes"
+        self._in_ranges = self._size > LONG and self._etag is not None and has_ranges
 
     def _whole(self) -> bytes:
         data = self._rest()
@@ -142,7 +148,7 @@ class ObjectReader(Reader):
             response["Body"].close()
         else:
             self._size = start + response["ContentLength"]
-        self._at = start
+        self._at, self._until = start, self._size
         return self._rest()
 
     def _lost(self, error: Exception) -> None:
@@ -171,7 +177,7 @@ class ObjectReader(Reader):
         if response.get("ETag") != self._etag:
             response["Body"].close()
             raise BackendError(f"{self._bucket.uri(self._key)} was replaced while it was read: read it again")
-        self._body = response["Body"]
+        self._body, self._until = response["Body"], self._size
         if not str(response.get("ContentRange", "")).startswith(f"bytes {self._at}-"):  # all of it
             left = self._at
             while left and (data := self._body.read(min(left, PIECE))):
@@ -188,7 +194,7 @@ class ObjectReader(Reader):
         try:
             taken = take(self._body)
             n = size(taken)
-            if not n or (self._at + n == self._size and self._body.read(1)):
+            if not n or (self._at + n == self._until and self._body.read(1)):
                 # The read behind the end is also what makes the client compare checksums.
                 raise ConnectionError("the value has another length than the server said")
         except Exception as error:
@@ -196,6 +202,8 @@ class ObjectReader(Reader):
             return None
         self._failures = 0
         self._at += n
+        if self._at == self._until < self._size:
+            self._drop()
         return taken
 
     async def _fill(self, n: int) -> bytes:
@@ -228,7 +236,7 @@ class ObjectReader(Reader):
         if self._surplus:
             data, self._surplus = self._surplus[:n], self._surplus[n:]
             return data
-        if self._reading is None and self._in_ranges and self._at >= PART:
+        if self._reading is None and self._in_ranges and (self._at >= PART or self._body is None):
             if self._ranges is None:
                 self._drop()
                 self._ranges = _Ranges(self._bucket, self.range, self._at, self._size)
