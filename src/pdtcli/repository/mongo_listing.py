@@ -10,6 +10,7 @@ Formats: https://bsonspec.org/spec.html, https://www.mongodb.com/docs/manual/ref
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ def shown(identifier: Any) -> str:
 
 
 async def all_documents(place: MongoPlace, who: object, size: int) -> AsyncIterator[list[Document]]:
-    """All documents, so many at a time; some come twice when the connection breaks.
+    """All documents, so many at a time; some come twice when the connection breaks. The server looks for the next ones
+    while some are used.
 
     At first as they lie, which costs the server a third of what it does along the index. But that alone lets a listing
     that broke go on where it was.
@@ -162,8 +164,18 @@ async def all_documents(place: MongoPlace, who: object, size: int) -> AsyncItera
         broke = False
         return documents
 
-    while documents := await place.run(who, more):
-        yield documents
+    ahead: asyncio.Future[list[Document]] | None = None
+    try:
+        documents = await place.run(who, more)
+        while documents:
+            ahead = asyncio.ensure_future(place.run(who, more))
+            await asyncio.sleep(0)  # a turn of the loop, in which it asks
+            yield documents
+            documents = await ahead
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.wait([ahead])
     bound: list[Any] = []
     while broke:
 

@@ -24,8 +24,6 @@ WRAPPED = "_value"
 _SCALARS = frozenset({type(None), bool, float, str, bytes, datetime.datetime})
 _AS_IT_IS = frozenset({type(None), bool, float, str, bytes, int})
 
-_need_nothing = _AS_IT_IS.issuperset
-
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 
@@ -49,8 +47,7 @@ def decode_into(values: dict[str, Any], documents: Iterable[Document]) -> None:
     """Put the values of documents, which are used up, under their `_id`."""
     for document in documents:
         job = document.pop("_id")
-        if not _need_nothing(map(type, document.values())):
-            _mend(document.items(), document)
+        _mend(document.items(), document)
         # A value that is no mapping is alone in its field.
         values[job] = document[WRAPPED] if len(document) == 1 and WRAPPED in document else document
 
