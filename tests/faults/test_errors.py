@@ -24,7 +24,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("stage", ["launch", "reap", "function"] if FULL else ["launch", "reap"])
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("kind", ["files", "named"] if FULL else ["files"])
+@pytest.mark.parametrize("kind", ["files", "named", "s3", "mongo"] if FULL else ["files"])
 def test_a_call_that_fails_loses_nothing(
     sweeper_of: Callable[[str], Sweeper], kind: str, stage: str, fault: str
 ) -> None:

@@ -35,6 +35,9 @@ _ENTRY = rf"\x03[0-9]+\0[\x10-\x4e]\0\0\0\x02_id\0[\x02-\x40]\0\0\0({job_ids.ENT
 _FRAME = 1 + 1 + 4 + 5 + 4 + 2
 """Bytes of an entry without its number and its job."""
 
+TURNS = 3
+"""So many turns of the event loop pymongo takes to send a request. Fewer would do no harm: the answer came later."""
+
 _entries: Callable[[str], list[str]] = re.compile(_ENTRY).findall
 
 
@@ -169,7 +172,8 @@ async def all_documents(place: MongoPlace, who: object, size: int) -> AsyncItera
         documents = await place.run(who, more)
         while documents:
             ahead = asyncio.ensure_future(place.run(who, more))
-            await asyncio.sleep(0)  # a turn of the loop, in which it asks
+            for _ in range(TURNS):
+                await asyncio.sleep(0)  # so that it asks
             yield documents
             documents = await ahead
     finally:
