@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tests.processes import until
 from pdtcli import LocalLinuxManager
 from pdtcli.host import process_start
 from pdtcli.manager.base import JobDirectory, Launch, Phase, Process, StderrMode
-from pdtcli.manager.local import _runner
+from pdtcli.manager.local import _FILES, _runner
 
 WAITING = 'read -r _; exec "$@"'
 """So that the tracer is there before the runner is; a shell reads no further than the end of a line."""
@@ -104,6 +106,47 @@ async def test_it_does_not_run_what_is_given_up_and_what_it_runs_is_not_given_up
     print(f"runner held: {step - 1} steps, given up at {given_up}")
     assert attempt.fate == "done"
     assert kept > 0
+    assert given_up > 0
+
+
+class Killed(BaseException):
+    """In place of the end of the process."""
+
+
+@pytest.mark.parametrize("removed", range(len(_FILES)))
+async def test_it_does_not_run_what_was_given_up_by_somebody_who_was_killed_while_he_cleared_away(
+    manager: LocalLinuxManager, tracer: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    given_up = 0
+    for step in range(1, MOST):
+        attempt = Attempted(manager, tracer, step)
+        taken = False
+
+        async def give_up(directory: JobDirectory = attempt.directory) -> None:
+            nonlocal taken
+            taken = await manager.forestall(directory)
+            if not taken:
+                return
+            left = removed
+            unlink = os.unlink
+
+            def remove(path: str) -> None:
+                nonlocal left
+                if not left:
+                    raise Killed
+                left -= 1
+                unlink(path)
+
+            with monkeypatch.context() as patched, suppress(Killed):
+                patched.setattr(os, "unlink", remove)
+                await manager.discard(directory)
+
+        await attempt.make("pause", step, give_up)
+        if not taken:
+            break  # from here on the runner has the claim
+        given_up += 1
+        assert not attempt.mark.exists(), f"step {step}"
+        await manager.discard(attempt.directory)
     assert given_up > 0
 
 

@@ -322,6 +322,46 @@ print(report.launched, surveys)
         until(lambda: not is_running(worker), "the worker to end", patience=10)
 
 
+DETACHED = """
+import pickle, subprocess, sys, threading
+from concurrent.futures import Executor, Future
+
+WORKER = (
+    "import pickle, sys\\n"
+    "function, call = pickle.load(sys.stdin.buffer)\\n"
+    "pickle.dump(function(call), sys.stdout.buffer)\\n"
+)
+
+class Detached(Executor):
+    def submit(self, function, call):
+        future = Future()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        worker = subprocess.Popen([sys.executable, "-c", WORKER], start_new_session=True, **pipes)
+        def work():
+            future.set_result(pickle.loads(worker.communicate(pickle.dumps((function, call)))[0]))
+            note(f"answered {call.job} {os.getpid()}")
+        threading.Thread(target=work, daemon=True).start()
+        return future
+"""
+
+
+def test_a_worker_that_outlives_who_submitted_its_job_has_no_rival(lab: Lab, program: Path) -> None:
+    """As those of a cluster do: they know nothing of a run that was killed."""
+    lab.give("hold")
+    program.write_text(DETACHED + program.read_text().replace("ProcessPoolExecutor(2)", "Detached()"))
+    with running(RUN, program) as killed:
+        until(lambda: journal(lab))
+        killed.kill()
+        killed.wait()
+    with running(RUN, program) as second:
+        until(lambda: ["answered", "hold", str(second.pid)] in journal(lab), "the second worker to give way")
+        lab.path("release").touch()
+        assert second.communicate(timeout=60)[0].split()[1:] == ["1", "0"]
+
+    words = [word for word, *_ in journal(lab) if word != "answered"]
+    assert words == ["start", "end", "start", "end"]  # who would have recorded the first is gone
+
+
 def nothing(job: str) -> None:
     """A function that any process can import."""
 
