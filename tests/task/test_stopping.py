@@ -296,6 +296,20 @@ class TestByHand:
         assert lab.litter() == []
 
 
+    async def test_a_job_that_somebody_else_claims_first_takes_no_share_of_the_quota_twice(self, lab: Lab) -> None:
+        lab.give("a")
+        task = lab.process("shell", "echo")
+
+        async with lab.pipeline(task).pipeline:
+            lab.path("shell.pids/a.yaml").write_text("host: elsewhere\nattempt: theirs\n")
+            before = await task.resource_manager.usage()
+            result = await task.start("a")
+            after = await task.resource_manager.usage()
+
+        assert result is Start.TAKEN
+        assert (before.cpu, after.cpu) == (task.job_resources.cpu, task.job_resources.cpu)
+
+
 def test_logs_follow_a_live_job_to_its_end(lab: Lab, tmp_path: Path) -> None:
     lab.give("a")
     os.mkfifo(lab.path("gate"))
