@@ -295,7 +295,6 @@ class TestByHand:
         assert not used.cpu
         assert lab.litter() == []
 
-
     async def test_a_job_that_somebody_else_claims_first_takes_no_share_of_the_quota_twice(self, lab: Lab) -> None:
         lab.give("a")
         task = lab.process("shell", "echo")
