@@ -11,7 +11,8 @@ import pytest
 from tests.lab import Events, Lab, eventually, tick_until_idle
 from tests.processes import is_running, pid_in, until
 
-from pdtcli import InProcessMetadataRepository, JobNotFound, NotReady, PdtError
+from pdtcli import InProcessMetadataRepository, JobNotFound, LocalLinuxManager, NotReady, PdtError
+from pdtcli.manager.base import Attempt, JobDirectory, Launch, Phase, Process
 from pdtcli.task.base import Start
 
 
@@ -294,6 +295,30 @@ class TestByHand:
         assert lab.keys("shell.pids") == set()
         assert not used.cpu
         assert lab.litter() == []
+
+    async def test_a_runner_that_is_there_although_its_start_failed_keeps_the_job(self, lab: Lab) -> None:
+        class Quick(LocalLinuxManager):
+            """Whose runner takes the job between a look at it and what follows from that."""
+
+            async def spawn(self, directory: JobDirectory, launch: Launch) -> Process:
+                raise PdtError("interrupted once it was started")
+
+            async def inspect(self, directory: JobDirectory, hint: Process | None = None) -> Attempt:
+                found = await super().inspect(directory, hint)
+                if found.phase is Phase.PREPARED:
+                    lab.path(f"state/lab/shell/{directory.job}/run").touch()
+                return found
+
+        lab.give("a")
+        lab.localhost = lambda: Quick("lab", local_path=lab.path("state"))
+        task = lab.process("shell", "echo")
+
+        async with lab.pipeline(task).pipeline:
+            with pytest.raises(PdtError, match="once it was started"):
+                await task.start("a")
+
+        assert lab.keys("shell.pids") == {"a"}
+        assert lab.path("state/lab/shell/a/exe").exists()
 
     async def test_a_job_that_somebody_else_claims_first_takes_no_share_of_the_quota_twice(self, lab: Lab) -> None:
         lab.give("a")
