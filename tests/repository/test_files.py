@@ -304,6 +304,21 @@ async def test_a_writer_that_was_opened_and_forgotten_leaves_nothing(tmp_path: P
     assert names(tmp_path) == []
 
 
+async def test_a_writer_whose_litter_cannot_be_removed_tells_of_what_went_wrong_only(tmp_path: Path) -> None:
+    repository = FileRepository(tmp_path)
+    for give_up in ("abort", "forget"):
+        writer = await repository.open("job", "wb")
+        (litter,) = tmp_path.iterdir()
+        litter.unlink()
+        litter.mkdir()  # which is not removed as a file is
+        if give_up == "abort":
+            await writer.abort()
+        del writer  # an error in here would be a warning
+        litter.rmdir()
+
+    assert await repository.keys() == set()
+
+
 async def test_of_two_writers_the_last_to_close_wins(tmp_path: Path) -> None:
     repository = FileRepository(tmp_path)
     async with await repository.open("emma", "wb") as one:

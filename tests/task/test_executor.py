@@ -354,8 +354,10 @@ def test_a_worker_that_outlives_who_submitted_its_job_has_no_rival(lab: Lab, pro
         killed.kill()
         killed.wait()
     with running(RUN, program) as second:
-        until(lambda: ["answered", "hold", str(second.pid)] in journal(lab), "the second worker to give way")
-        lab.path("release").touch()
+        try:
+            until(lambda: ["answered", "hold", str(second.pid)] in journal(lab), "the second worker to give way")
+        finally:
+            lab.path("release").touch()
         assert second.communicate(timeout=60)[0].split()[1:] == ["1", "0"]
 
     words = [word for word, *_ in journal(lab) if word != "answered"]

@@ -89,7 +89,7 @@ class FileWriter(Writer):
             self._drop()
 
     def _drop(self) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # what cannot be removed is swept with other litter
             os.unlink(self._temporary)
 
     def __del__(self) -> None:
