@@ -179,7 +179,7 @@ async def all_documents(place: MongoPlace, who: object, size: int) -> AsyncItera
     finally:
         if ahead is not None:
             ahead.cancel()
-            await asyncio.wait([ahead])
+            await asyncio.gather(ahead, return_exceptions=True)
     bound: list[Any] = []
     while broke:
 
