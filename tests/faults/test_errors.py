@@ -31,7 +31,9 @@ def test_a_call_that_fails_loses_nothing(
     kinds, how, number = FAULTS[fault]
     sweeper = sweeper_of(kind)
     with sweeper.ready():
-        points = sweeper.points(STAGES[stage], kinds, None if FULL else 2)
+        # boto3 opens more than a thousand files before it comes to anything.
+        most = 100 if (kind, kinds) == ("s3", "d") else None
+        points = sweeper.points(STAGES[stage], kinds, most if FULL else 2)
         result = sweeper.sweep(points, sweeper.fail(STAGES[stage], how, number, kinds))
 
     print(f"{fault}: {kind} {stage}: {result.steps} steps, {result.points} faults")
