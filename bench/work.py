@@ -7,7 +7,6 @@ same two directories, so that none has another file system cache, or longer name
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import shutil
 import stat
@@ -158,12 +157,3 @@ def random_file(path: Path, mib: int) -> None:
         for _ in range(mib):
             file.write(block)
         os.fsync(file.fileno())
-
-
-def take_memory(mib: int) -> None:
-    """Have so much memory, and give it back: on a virtual machine the first to use memory waits for the host.
-
-    It is what copying takes most of its time for there, and falls on whoever has the turn.
-    """
-    with mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE):
-        pass

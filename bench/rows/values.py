@@ -70,10 +70,6 @@ def _out(stage: Stage, tree: Path, size: int) -> Result:
 def _in(stage: Stage, tree: Path, size: int) -> Result:
     target = tree / "input" / "copy.txt"
 
-    def before() -> None:
-        target.unlink(missing_ok=True)
-        work.take_memory(size)
-
     def whole(_: Run) -> None:
         if target.stat().st_size != size * MIB:
             raise Failed(f"{target.stat().st_size} bytes arrived")
@@ -86,7 +82,7 @@ def _in(stage: Stage, tree: Path, size: int) -> Result:
             cwd=tree,
             stdin=str(tree / "input" / "long.txt"),
             stdout=stdout,
-            before=before,
+            before=partial(target.unlink, missing_ok=True),
             after=whole,
             idle=stage.pdt("task", "ls") if name.startswith("pdt") else None,
         )
