@@ -161,4 +161,26 @@ class TestCompletion:
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_its_script_can_be_shown(self, pdt: Pdt, shell: str) -> None:
-        assert "_PDT_COMPLETE" in pdt("--show-completion", shell).out
+        program = "import sys; sys.argv[0] = 'pdt'; from pdtcli.cli.app import entry; entry()"
+        done = subprocess.run(
+            [pdt.command[0], "-c", program],
+            cwd=pdt.directory,
+            env={**pdt.env, "_PDT_COMPLETE": f"source_{shell}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"_PDT_COMPLETE=complete_{shell}" in done.stdout
+
+    def test_that_of_the_shell_in_which_it_runs_is_shown(self, pdt: Pdt) -> None:
+        # In whatever the tests were started from, there may be no shell at all.
+        script = '"$@" --show-completion; exit $?'
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", *pdt.command],
+            cwd=pdt.directory,
+            env=pdt.env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "_PDT_COMPLETE=complete_bash" in done.stdout
