@@ -7,6 +7,9 @@ import subprocess
 import pytest
 from tests.cli.harness import BOOKS, Pdt
 
+BY_ITS_NAME = "import sys; sys.argv[0] = 'pdt'; from pdtcli.cli.app import entry; entry()"
+"""The command under the name by which shells call it, which a variable of completion is called after."""
+
 
 @pytest.mark.parametrize(
     "arguments",
@@ -111,9 +114,8 @@ def test_a_script_can_be_its_own_command_line(pdt: Pdt) -> None:
 class TestCompletion:
     def complete(self, pdt: Pdt, *words: str) -> list[str]:
         env = {"_PDT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
-        program = "import sys; sys.argv[0] = 'pdt'; from pdtcli.cli.app import entry; entry()"
         done = subprocess.run(
-            [pdt.command[0], "-c", program],
+            [pdt.command[0], "-c", BY_ITS_NAME],
             cwd=pdt.directory,
             env={**pdt.env, **env},
             capture_output=True,
@@ -161,9 +163,8 @@ class TestCompletion:
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_its_script_can_be_shown(self, pdt: Pdt, shell: str) -> None:
-        program = "import sys; sys.argv[0] = 'pdt'; from pdtcli.cli.app import entry; entry()"
         done = subprocess.run(
-            [pdt.command[0], "-c", program],
+            [pdt.command[0], "-c", BY_ITS_NAME],
             cwd=pdt.directory,
             env={**pdt.env, "_PDT_COMPLETE": f"source_{shell}"},
             capture_output=True,
