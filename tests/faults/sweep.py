@@ -138,8 +138,14 @@ class Sweeper:
         return WORLDS[self.kind](directory, self.request)
 
     @contextmanager
-    def world(self, stage: Stage, settle: bool = True, **options: Any) -> Iterator[tuple[World, Zygote]]:
-        """A world that has come to a stage, and who runs its commands; unless `settle`, its scripts may still run."""
+    def world(
+        self, stage: Stage, settle: bool = True, held: bool = False, **options: Any
+    ) -> Iterator[tuple[World, Zygote]]:
+        """A world that has come to a stage, and who runs its commands.
+
+        :param settle: whether its scripts have ended; otherwise they may still run.
+        :param held: whether they run until they are let go.
+        """
         runner = self._zygotes.get()
         world: World | None = None
         try:
@@ -147,9 +153,11 @@ class Sweeper:
                 directory = self.place / f"w{next(self._serial)}"
                 store = self.store(directory)
             world = World.make(directory, store, sources=self.sources, **options)
+            if held:
+                _hold_scripts(world)
             for _ in range(stage.ticks_before):
                 runner.run(world, "tick")
-                if settle:
+                if settle and not held:
                     world.settle()
             yield world, runner
         finally:
@@ -157,18 +165,19 @@ class Sweeper:
             if world is not None:
                 world.discard()
 
-    def steps_of(self, stage: Stage, kinds: str, cpu: int = 10) -> list[str]:
-        """The steps of a stage when nothing happens, under a quota of so many jobs at a time."""
-        with self.world(stage, cpu=cpu) as (world, runner):
+    def steps_of(self, stage: Stage, kinds: str, **options: Any) -> list[str]:
+        """The steps of a stage when nothing happens, in a world with these options."""
+        with self.world(stage, **options) as (world, runner):
             runner.run(world, *stage.command, trace=[kinds, "log"])
+            let_go(world, runner)
             return [line.partition(" ")[2] for line in world.steps.read_text().splitlines()]
 
-    def points(self, stage: Stage, kinds: str, most: int | None = None, cpu: int = 10) -> Sequence[int]:
+    def points(self, stage: Stage, kinds: str, most: int | None = None, **options: Any) -> Sequence[int]:
         """The steps at which to let something happen: every one, or `most` of as many sorts as possible."""
         if most is None:
             return range(1, LIMIT)
         found: dict[str, int] = {}
-        for number, step in enumerate(self.steps_of(stage, kinds, cpu), 1):
+        for number, step in enumerate(self.steps_of(stage, kinds, **options), 1):
             found[sort_of(step)] = number  # the last of its sort: by then there is more to lose
         numbers = sorted(found.values())
         return [numbers[len(numbers) * part // most] for part in range(most)] if most < len(numbers) else numbers
@@ -234,16 +243,18 @@ class Sweeper:
         cpu: int = 1,
         kinds: str = "wrpn",
         forgiven: frozenset[str] = frozenset(),
+        held: bool = False,
     ) -> Callable[[int], tuple[Ended, list[Violation] | str]]:
         """An attempt in which a command is held at a step, while something else is done.
 
         :param afterwards: what is done when the command has ended.
         :param cpu: how many jobs the quota allows at a time.
         :param forgiven: the kinds of violations that are what `meanwhile` asks for.
+        :param held: whether the scripts run until they are let go.
         """
 
         def attempt(point: int) -> tuple[Ended, list[Violation] | str]:
-            with self.world(stage, cpu=cpu) as (world, runner), self.other() as other:
+            with self.world(stage, held=held, cpu=cpu) as (world, runner), self.other() as other:
 
                 def paused() -> None:
                     world.look()
@@ -281,8 +292,14 @@ def launch_too(world: World, other: Zygote) -> None:
 
 def let_go(world: World, _: Zygote) -> None:
     """Let the jobs come to their ends."""
-    for end in world.at_end:
-        end()
+    while world.at_end:
+        world.at_end.pop()()
+
+
+def let_end(world: World, other: Zygote) -> None:
+    """Let the jobs come to their ends, and wait for that."""
+    let_go(world, other)
+    world.settle()
 
 
 def _hold_scripts(world: World) -> None:

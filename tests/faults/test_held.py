@@ -13,6 +13,7 @@ from tests.faults.sweep import (
     collect_elsewhere,
     launch_elsewhere,
     launch_too,
+    let_end,
     let_go,
     others_tick,
 )
@@ -39,6 +40,16 @@ def test_others_launch_meanwhile(sweeper_of: Callable[[str], Sweeper]) -> None:
         result = sweeper.sweep(points, sweeper.hold(STAGES["launch"], launch_too, let_go, kinds="wpn"))
 
     print(f"held while others launch: {result.steps} steps, {result.points} holds")
+    assert result.broken == {}
+
+
+def test_jobs_end_meanwhile(sweeper_of: Callable[[str], Sweeper]) -> None:
+    sweeper = sweeper_of("files")
+    with sweeper.ready(others=()):
+        points = sweeper.points(STAGES["reap"], "wrpn", None if FULL else 8, held=True)
+        result = sweeper.sweep(points, sweeper.hold(STAGES["reap"], let_end, let_go, cpu=10, held=True))
+
+    print(f"held while jobs end: {result.steps} steps, {result.points} holds")
     assert result.broken == {}
 
 
