@@ -52,6 +52,7 @@ class Dispatcher:
         self._running: dict[Task, dict[str, asyncio.Task[None]]] = {task: {} for task in tasks}
         self._refusals: dict[Task, int] = dict.fromkeys(tasks, 0)
         self._impossible: set[Task] = set()
+        self._abandoned = False
         self.refused: set[tuple[Task, str]] = set()
         self.taken = 0
         """How many jobs turned out to be somebody else's since the last `offer`."""
@@ -130,6 +131,7 @@ class Dispatcher:
 
     async def abandon(self) -> None:
         """Cancel the jobs of in-process tasks that still run, when nobody will wait for them any more."""
+        self._abandoned = True
         left = [work for running in self._running.values() for work in running.values()]
         for work in left:
             work.cancel()
@@ -179,15 +181,21 @@ class Dispatcher:
             self._held[quota] = max(rank, self._held.get(quota, rank))
 
     async def _run_here(self, task: Task, job: str) -> None:
+        ran = False
         try:
-            result = await self._start(task, job)
+            ran = await self._start(task, job) is Start.STARTED
         finally:
             del self._running[task][job]
-        self._ended(task, job, result is Start.STARTED)
+            self._ended(task, job, ran)
 
     async def _start(self, task: Task, job: str) -> Start:
         try:
             result = await task.start(job)
+        except asyncio.CancelledError:
+            if not self._abandoned and task.in_process:
+                self.refused.add((task, job))
+                task.emit(Problem(task.name, job, "has cancelled the asyncio task it runs in: it is not recorded"))
+            raise
         except Exception as error:  # whatever a user's repository or template raises must not stop the others
             log.debug("%s:%s could not be started", task.name, job, exc_info=True)
             self.refused.add((task, job))

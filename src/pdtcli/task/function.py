@@ -11,14 +11,20 @@ import inspect
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import job as job_ids
 from ..errors import UsageError
+from ..lazy import lazy
 from ..outcome import fresh_attempt, function_record, now
 from ..repository.base import MetadataRepository, Repository
 from ..state import LockFile, lock_file
 from .base import Start, Task
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = lazy("asyncio")
 
 __all__ = ("FunctionTask", "InProcessSyncTask", "describe")
 
@@ -164,7 +170,11 @@ class InProcessSyncTask(FunctionTask):
             result = self.func(**arguments)
             if inspect.isawaitable(result):
                 await result
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            # It is either ours to obey, or that of something that the function awaited.
+            current = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling():
+                raise
             exception, trace = describe(error)
         outcome = function_record(start, now(), fresh_attempt(), exception=exception, traceback=trace)
         await self.record(job, outcome, forced=force)
