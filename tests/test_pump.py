@@ -14,9 +14,9 @@ import pytest
 
 from pdtcli import FileRepository, Pipeline, PipelineHandle
 from pdtcli.handles import RepositoryHandle
-from pdtcli.pump import PIECE, copy, descriptor
+from pdtcli.pump import MOVE, copy, descriptor
 
-SIZES = [0, 1, PIECE - 1, PIECE, 2 * PIECE + 1]
+SIZES = [0, 1, MOVE - 1, MOVE, 2 * MOVE + 1]
 
 
 @pytest.fixture

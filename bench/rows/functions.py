@@ -11,7 +11,7 @@ from ..result import Result, faster
 from ..stage import Stage
 
 PDT, SEED = "pdt run", "pydatatask update"
-FEWER = 20
+FEWER = 5
 """pydatatask has one in so many of the jobs; what one job costs is compared."""
 
 FACTOR = 5.0

@@ -8,7 +8,7 @@ from typing import IO
 
 from .. import atomic
 from ..offload import SMALL, offload
-from ..pump import copy
+from ..pump import PIECE, copy
 from ..stream import Reader, Writer
 
 __all__ = ("FileReader", "FileWriter")
@@ -69,7 +69,7 @@ class FileWriter(Writer):
     def _write_all(file: IO[bytes], data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[file.write(view) :]
+            view = view[file.write(view[:PIECE]) :]
 
     async def close(self) -> None:
         file, self._file = self._file, None
