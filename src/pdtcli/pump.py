@@ -4,9 +4,9 @@ sendfile(2) reads what can be mapped, a file that is; splice(2) moves between a 
 such as into a file that is opened for appending, the first call says so, and the caller copies by reading and writing.
 
 Long values go in pieces whose length is no power of two. Pieces that begin and end anywhere make the kernel keep the
-file in small runs of pages, of which there are many lying free. Where they fit, it takes runs as long as a write, and
-breaks up its free blocks of 2 MiB for them. In a virtual machine these may be lent to the host (free page reporting),
-and the first use of each page takes longer than to copy it: 4 GiB take 2 to 5 times as long in pieces of a power of two.
+file in short runs of pages, of which there are many lying free. Otherwise it takes runs as long as a write, and breaks
+up its free blocks of 2 MiB for them. In a virtual machine these may be lent to the host (free page reporting), and the
+first use of a page takes longer than to copy it: 4 GiB took 2 to 5 times as long in pieces of a power of two.
 """
 
 from __future__ import annotations
