@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab import Lab
@@ -15,6 +16,7 @@ from pdtcli import (
     InProcessSyncTask,
     YamlMetadataFileRepository,
 )
+from pdtcli.repository.combine import SucceededRepository
 from pdtcli.survey import Standing, Survey
 
 
@@ -66,6 +68,11 @@ def test_what_has_the_same_keys_is_listed_once_whatever_its_values_are_taken_for
     assert len({repository.listing for repository in [records, *others]}) == len(others) + 1
 
 
+def holding(*jobs: str, **values: object) -> InProcessMetadataRepository:
+    """A repository with these jobs."""
+    return InProcessMetadataRepository({job: {"success": True} for job in jobs} | values)
+
+
 async def test_a_task_s_own_ready_does_not_offer_what_is_live(lab: Lab) -> None:
     lab.give("a", "b")
     task = lab.process("shell", "true", ready=lab.input)
@@ -74,6 +81,35 @@ async def test_a_task_s_own_ready_does_not_offer_what_is_live(lab: Lab) -> None:
     lab.path("shell.pids/a.yaml").touch()
 
     assert await Survey().ready(task) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("links", "waiting"),
+    [
+        ({"input": {"is_input": True}}, set()),
+        ({"input": {"is_input": True}, "block": {"inhibits_start": True}}, {"c"}),
+        ({"input": {"is_input": True}, "some": {"is_input": True}}, {"e"}),
+        ({"succeeded": {"required_for_start": True}}, {"d"}),
+    ],
+    ids=["alone", "inhibited", "one of two inputs", "failed before"],
+)
+async def test_what_is_neither_ready_nor_begun_waits(links: dict[str, dict[str, bool]], waiting: set[str]) -> None:
+    task = InProcessSyncTask("task", holding("a"), failed=holding("b"))
+    records = holding(*"abce", d={"success": False})
+    repositories = {
+        "input": holding(*"abcde"),
+        "block": holding("a", "c"),
+        "some": holding(*"abcd"),
+        "succeeded": SucceededRepository(records),
+    }
+    for name, dispositions in links.items():
+        task.link(name, repositories[name], **dispositions)
+
+    standing = await Survey().standing(task)
+
+    assert (standing.done, standing.failed, standing.live) == ({"a"}, {"b"}, set())
+    assert standing.waiting == waiting
+    assert standing.ready == set("cde") - waiting
 
 
 jobs = st.sets(st.sampled_from("abcdefgh"))

@@ -75,8 +75,10 @@ class Survey:
             failed = await self.keys(task.failed)
         elif look_into_records and task.done is not None:
             failed = done - await SucceededRepository(task.done).among(done)
-        required = [r.source if isinstance(r, SucceededRepository) else r for r in task.required_for_start.values()]
-        known = union([await self.keys(repository) for repository in required])
+        known: set[str] = set()
+        if not _none_waits(task):
+            required = [r.source if isinstance(r, SucceededRepository) else r for r in task.required_for_start.values()]
+            known = union([await self.keys(repository) for repository in required])
         return Standing(known, await self.ready(task), live, done, failed)
 
     async def _finished(self, task: Task) -> set[str]:
@@ -96,6 +98,21 @@ class Survey:
                     links[name] = len(await self.keys(link.repo))
             rows.append(standing.counts(task, links))
         return rows
+
+
+def _none_waits(task: Task) -> bool:
+    """Whether every job that the task has heard of is ready, live, done or failed, as the links tell: one repository
+    says what there is, and nothing but the task's own status inhibits it.
+
+    Then the names need not be compared once more, which takes a thirtieth of the time of a tick.
+    """
+    required = [*task.required_for_start.values()]
+    return (
+        not task.has_own_ready
+        and len(required) == 1
+        and not isinstance(required[0], SucceededRepository)
+        and all(repository in (task.live, task.done, task.failed) for repository in task.inhibits_start.values())
+    )
 
 
 class Standing:
