@@ -184,6 +184,11 @@ class Dispatcher:
         ran = False
         try:
             ran = await self._start(task, job) is Start.STARTED
+        except asyncio.CancelledError:
+            if not self._abandoned:
+                self.refused.add((task, job))
+                task.emit(Problem(task.name, job, "has cancelled the asyncio task it runs in: it is not recorded"))
+            raise
         finally:
             del self._running[task][job]
             self._ended(task, job, ran)
@@ -191,11 +196,6 @@ class Dispatcher:
     async def _start(self, task: Task, job: str) -> Start:
         try:
             result = await task.start(job)
-        except asyncio.CancelledError:
-            if not self._abandoned and task.in_process:
-                self.refused.add((task, job))
-                task.emit(Problem(task.name, job, "has cancelled the asyncio task it runs in: it is not recorded"))
-            raise
         except Exception as error:  # whatever a user's repository or template raises must not stop the others
             log.debug("%s:%s could not be started", task.name, job, exc_info=True)
             self.refused.add((task, job))
